@@ -1,0 +1,83 @@
+"Which weights are MLP, whatever the family calls them; and where a model comes from."
+import pytest, torch
+from torch import nn
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from benchmark_profiling.models import EMBEDDED, asset, convert_gguf, load_model, mlp_parameters, weights_hash
+
+SMALL = dict(hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4, vocab_size=99, pad_token_id=0,
+             bos_token_id=1, eos_token_id=2)
+KV, GPT = dict(num_key_value_heads=2), dict(n_embd=32, n_layer=2, n_head=4, vocab_size=99, bos_token_id=1, eos_token_id=2)
+GATED = {"mlp.gate_proj.weight", "mlp.up_proj.weight", "mlp.down_proj.weight"}
+EXPECTED = {
+    "llama": (SMALL | KV, GATED), "mistral": (SMALL | KV, GATED), "qwen2": (SMALL | KV, GATED),
+    "gemma3_text": (SMALL | KV | dict(head_dim=8), GATED),
+    "phi3": (SMALL | KV, {"mlp.gate_up_proj.weight", "mlp.down_proj.weight"}),
+    "gpt2": (GPT, {"mlp.c_fc.weight", "mlp.c_proj.weight"}),
+    "gpt_neox": (SMALL, {"mlp.dense_h_to_4h.weight", "mlp.dense_4h_to_h.weight"}),
+    "opt": (SMALL | dict(ffn_dim=48, word_embed_proj_dim=32), {"fc1.weight", "fc2.weight"}),
+    "mixtral": (SMALL | KV | dict(num_local_experts=4), {"mlp.experts.gate_up_proj", "mlp.experts.down_proj"}),
+    "falcon": (SMALL, {"mlp.dense_h_to_4h.weight", "mlp.dense_4h_to_h.weight"}),
+    "bloom": (SMALL | GPT, {"mlp.dense_h_to_4h.weight", "mlp.dense_4h_to_h.weight"}),
+}
+
+def make(kind, dtype=torch.float32):
+    torch.manual_seed(0)
+    return AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **EXPECTED[kind][0])).to(dtype).eval()
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
+@pytest.mark.parametrize("kind", EXPECTED)
+def test_exactly_the_mlp_matrices(kind, dtype):
+    model = make(kind, dtype)
+    found = mlp_parameters(model)
+    for layer in "01": assert {n.split(f".{layer}.", 1)[1] for n in found if f".{layer}." in n} == EXPECTED[kind][1]
+    own = dict(model.named_parameters())
+    assert all(own[n] is p for n, p in found.items())
+
+def test_names_do_not_matter():
+    class Odd(nn.Module):   # attention called "alpha", MLP called "beta" and split over two plain matrices in the layer
+        def __init__(self):
+            super().__init__()
+            self.alpha, self.beta, self.gamma = nn.MultiheadAttention(32, 4, batch_first=True), nn.Linear(32, 48), nn.Linear(48, 32)
+        def forward(self, hidden_states):
+            hidden_states = hidden_states + self.alpha(hidden_states, hidden_states, hidden_states)[0]
+            return hidden_states + self.gamma(self.beta(hidden_states).relu())
+    class Model(nn.Module):
+        device = torch.device("cpu")
+        def __init__(self):
+            super().__init__(); self.words, self.stuff, self.out = nn.Embedding(99, 32), nn.ModuleList(Odd() for _ in range(2)), nn.Linear(32, 99)
+        def forward(self, input_ids, use_cache=False):
+            x = self.words(input_ids)
+            for layer in self.stuff: x = layer(x)
+            return self.out(x)
+    torch.manual_seed(0)
+    assert set(mlp_parameters(Model().eval())) == {f"stuff.{i}.{n}.weight" for i in (0, 1) for n in ("beta", "gamma")}
+
+def test_nothing_to_tell_apart_is_an_error_that_shows_what_was_looked_at():
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model("mamba", hidden_size=32, num_hidden_layers=2, vocab_size=99, state_size=4))
+    with pytest.raises(ValueError, match=r"backbone.layers \(2 × MambaBlock\).*MambaMixer"): mlp_parameters(model.eval())
+
+def test_embedded_model(embedded):
+    model, tokenizer = embedded
+    assert sum(p.numel() for p in mlp_parameters(model).values()) == 79_626_240
+    ids = tokenizer("The capital of France is", return_tensors="pt").to(model.device)
+    assert "Paris" in tokenizer.decode(model.generate(**ids, max_new_tokens=3, do_sample=False)[0])
+
+def test_unloadable_is_one_clear_line(tmp_path):
+    with pytest.raises(FileNotFoundError, match="assets.txt"): asset("no-such-wheel", "x")
+    with pytest.raises(FileNotFoundError, match="no such GGUF"): load_model(str(tmp_path / "x.gguf"))
+    with pytest.raises(FileNotFoundError, match="config.json"): load_model(str(tmp_path))
+    with pytest.raises(ValueError, match="no/such-model") as e: load_model("no/such-model")
+    assert "\n" not in str(e.value) and all(n in str(e.value) for n in EMBEDDED)
+
+def test_a_damaged_file_is_not_converted(tmp_path):
+    (tmp_path / "w.gguf").write_bytes(b"GGUF but not really")
+    with pytest.raises(ValueError, match="sha256"): convert_gguf(tmp_path / "w.gguf", sha256="0" * 64)
+
+def test_weights_hash_sees_one_bit(tiny):
+    model, _ = tiny
+    before, p = weights_hash(model), next(model.parameters()).data.view(-1)
+    old = p[0].item(); p[0] = -old
+    assert weights_hash(model) != before
+    p[0] = old
+    assert weights_hash(model) == before
