@@ -17,13 +17,16 @@ profile: .venv/run.stamp
 	bprof profile
 
 test: .venv/dev.stamp
+	nbdev_test --n_workers 1 --timing
 	python -m pytest -q tests
 
 lab: .venv/dev.stamp
 	jupyter lab nbs
 
 docs: .venv/dev.stamp
-	python docs.py
+	@if command -v quarto >/dev/null; then nbdev_docs; \
+	else python -c "from nbdev.quarto import refresh_quarto_yml, nbdev_sidebar, proc_nbs; refresh_quarto_yml(); nbdev_sidebar.__wrapped__(); proc_nbs(force=True)" \
+	     && smalldocs render _proc; fi
 
 bench: .venv/dev.stamp
 	for f in benchmarks/*.py; do python $$f || exit 1; done

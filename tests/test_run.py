@@ -1,0 +1,123 @@
+"Whole runs through the command line, on a tiny random model: resume, kill -9, damage, bad input."
+import json, os, signal, subprocess, sys, time
+from pathlib import Path
+import pandas as pd, pytest
+
+from benchmark_profiling.run import ABILITY_KEYS, Config, load_config, make_config, read_cell, save_cell
+
+BPROF = str(Path(sys.executable).with_name("bprof"))
+SMALL = ["--tasks", "arc_easy,piqa", "--limit", "20", "--abilities", "spatial_reasoning,temporal_reasoning", "--questions", "4",
+         "--controls", "1", "--budget", "1000"]
+
+def bprof(*args, **kw):
+    return subprocess.run([BPROF, *map(str, args)], capture_output=True, text=True, timeout=300, **kw)
+
+def table(folder): return pd.read_parquet(folder / "profile.parquet")
+
+@pytest.fixture(scope="module")
+def undisturbed(tiny_folder, tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "undisturbed"
+    done = bprof("profile", "--model", tiny_folder, *SMALL, "--out", out)
+    assert done.returncode == 0, done.stderr
+    return out, done
+
+def test_a_run_leaves_what_it_promises(undisturbed):
+    out, done = undisturbed
+    for name in ("profile.parquet", "outcomes.parquet", "heatmap.png", "heatmap.svg", "ribbons.png", "report.html", "run.json", "config.yaml"):
+        assert (out / name).stat().st_size > 0, name
+    frame, outcomes, run = table(out), read_cell(out / "outcomes.parquet"), json.loads((out / "run.json").read_text())
+    assert set(frame.ability) == {"spatial_reasoning", "temporal_reasoning"} and set(frame.benchmark) == {"arc_easy", "piqa"}
+    assert len(outcomes) == 2 * 20 * 4 and set(outcomes.state) == {"intact", "spatial_reasoning", "temporal_reasoning", "random-0"}
+    assert outcomes.groupby("task").item_id.nunique().eq(20).all()
+    assert run["versions"]["torch"] and set(run["k"]) == set(frame.ability) and 0 < min(run["k"].values())
+    assert "arc" in done.stdout and not list(out.glob("regions/*/maps"))
+    page = (out / "report.html").read_text()
+    assert page.count("data:image/png;base64,") == 2 and "http" not in page.split("<pre>")[0].replace("http://www.w3.org", "")
+
+def test_a_second_call_computes_nothing(undisturbed, tiny_folder):
+    out, _ = undisturbed
+    cells = {p: p.stat().st_mtime_ns for p in out.glob("cells/*/*.parquet")}
+    before = table(out)
+    again = bprof("profile", "--model", tiny_folder, *SMALL, "--out", out)
+    assert again.returncode == 0 and "8 already there" in again.stderr
+    assert {p: p.stat().st_mtime_ns for p in out.glob("cells/*/*.parquet")} == cells and len(cells) == 8
+    pd.testing.assert_frame_equal(table(out), before)
+
+def test_kill_9_in_the_middle_changes_nothing(undisturbed, tiny_folder, tmp_path):
+    out, kills = tmp_path / "killed", 0
+    for wanted in ("regions/*/maps/spatial*", "cells/*/*.parquet"):      # kill once while ranking, once while evaluating
+        p = subprocess.Popen([BPROF, "profile", "--model", str(tiny_folder), *SMALL, "--out", str(out)],
+                             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while p.poll() is None and not list(out.glob(wanted)): time.sleep(0.005)
+        kills += p.poll() is None
+        p.send_signal(signal.SIGKILL); p.wait()
+    assert kills and not (out / "profile.parquet").exists()
+    assert bprof("profile", "--model", tiny_folder, *SMALL, "--out", out).returncode == 0
+    pd.testing.assert_frame_equal(table(out), table(undisturbed[0]))
+
+def test_a_half_written_cell_is_named_set_aside_and_computed_again(undisturbed, tiny_folder):
+    out, _ = undisturbed
+    before, cell = table(out), sorted(out.glob("cells/piqa/spatial*.parquet"))[0]
+    cell.write_bytes(cell.read_bytes()[:-50])
+    failed = bprof("profile", "--model", tiny_folder, *SMALL, "--out", out)
+    assert failed.returncode == 1 and "damaged" in failed.stderr and cell.name in failed.stderr and "Traceback" not in failed.stderr
+    assert cell.with_suffix(".damaged").exists() and len(list(out.glob("cells/*/*.parquet"))) == 7
+    assert bprof("profile", "--model", tiny_folder, *SMALL, "--out", out).returncode == 0
+    pd.testing.assert_frame_equal(table(out), before)
+
+def test_report_needs_no_model(undisturbed):
+    out, _ = undisturbed
+    before = table(out); (out / "report.html").unlink()
+    assert bprof("report", out).returncode == 0 and (out / "report.html").exists()
+    pd.testing.assert_frame_equal(table(out), before)
+
+@pytest.mark.parametrize("args, said", [
+    (["--tasks", "arc_eazy"], "arc_easy"), (["--model", "no/such-model"], "no/such-model"), (["--abilities", "spatial"], "spatial_reasoning"),
+    (["--limit", "0"], "limit"), (["--protect", "some"], "protect"), (["--k", "2"], "k:"), (["--data-dir", "/nowhere"], "/nowhere"),
+], ids=lambda v: v[0] if isinstance(v, list) else "")
+def test_bad_options_are_one_clear_line(args, said, tiny_folder, tmp_path):
+    given = args if "--model" in args else ["--model", tiny_folder, *args]
+    done = bprof("profile", *given, "--out", tmp_path / "out", env=os.environ | {"HF_HUB_OFFLINE": "1"})
+    lines = [l for l in done.stderr.splitlines() if l.startswith("error:")]
+    assert done.returncode == 1 and len(lines) == 1 and said in lines[0] and "Traceback" not in done.stderr, done.stderr
+
+@pytest.mark.parametrize("text, said", [("tusks: [piqa]", "did you mean 'tasks'"), ("limit: few", "limit"), ("[1, 2]", "key: value"), ("a: [", "not valid YAML"),
+                                        ("abilities: []", "abilities"), ("k: -1", "k:")])
+def test_bad_configs_are_one_clear_line(text, said, tmp_path):
+    (tmp_path / "c.yaml").write_text(text)
+    with pytest.raises(ValueError) as e: load_config(tmp_path / "c.yaml")
+    assert said in str(e.value) and "\n" not in str(e.value)
+
+def test_config_round_trip(tmp_path):
+    import yaml
+    c = make_config(limit=None, k=0.01024, protect="none")
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(c.model_dump(mode="json")))
+    assert load_config(tmp_path / "c.yaml") == c
+
+def test_ability_names_agree():
+    from benchmark_profiling.datagen import ABILITIES
+    assert tuple(ABILITIES) == ABILITY_KEYS == tuple(Config().abilities)
+
+def test_a_flipped_bit_is_found(tmp_path):
+    frame = pd.DataFrame(dict(state="x", task="t", item_id=[str(i) for i in range(50)], score=1., chance=.25, p_gold=.5))
+    save_cell(tmp_path / "c.parquet", frame)
+    data = bytearray((tmp_path / "c.parquet").read_bytes())
+    at = data.index(b"17"); data[at] ^= 1
+    (tmp_path / "c.parquet").write_bytes(bytes(data))
+    with pytest.raises(ValueError, match="damaged"): read_cell(tmp_path / "c.parquet")
+
+def test_importing_the_package_and_help_need_no_torch():
+    code = "import sys; import benchmark_profiling, benchmark_profiling.run; sys.exit('torch' in sys.modules or 'pandas' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+    done = bprof("--help")
+    assert done.returncode == 0 and "profile" in done.stdout
+
+def test_stage_verbs(tmp_path, tiny_folder):
+    assert bprof("generate", "spatial_reasoning", "--n", "40", "--out", tmp_path / "q").returncode == 0
+    checked = bprof("check", tmp_path / "q" / "spatial_reasoning.jsonl")
+    assert "spatial" in checked.stdout and checked.returncode in (0, 1) and "Traceback" not in checked.stderr
+    assert bprof("importance", tmp_path / "q" / "spatial_reasoning.jsonl", "--model", tiny_folder, "--out", tmp_path / "s.safetensors").returncode == 0
+    done = bprof("ablate", tmp_path / "s.safetensors", "--k", "0.01", "--model", tiny_folder, "--out", tmp_path / "ckpt")
+    assert done.returncode == 0 and (tmp_path / "ckpt" / "model.safetensors").exists(), done.stderr
+    done = bprof("evaluate", "piqa", "--model", tmp_path / "ckpt", "--limit", "5", "--out", tmp_path / "o.parquet")
+    assert done.returncode == 0 and len(pd.read_parquet(tmp_path / "o.parquet")) == 5, done.stderr
