@@ -3,6 +3,8 @@
 # make lab       JupyterLab on the notebooks
 # make docs      the site -> _docs
 # make bench     speed and memory, each against a named alternative
+# make results   write the quickstart's outcomes into results/
+# make readme    write README.md from the home notebook
 # make gemma     install the second embedded model (Gemma terms of use)
 # make clean     remove everything that was made here, except runs/
 PYTHON ?= python3
@@ -10,7 +12,7 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: profile test lab docs bench gemma clean
+.PHONY: profile test lab docs bench gemma clean results readme
 .DELETE_ON_ERROR:
 
 profile: .venv/run.stamp
@@ -49,3 +51,11 @@ $(BIN)/python:
 .venv/dev.stamp: .venv/run.stamp
 	pip install -q -c constraints.txt -e '.[dev]'
 	touch $@
+
+results: .venv/run.stamp   # the quickstart's outcomes, as the notebooks read them
+	bprof profile
+	mkdir -p results/quickstart
+	cp runs/quickstart/outcomes.parquet runs/quickstart/run.json runs/quickstart/config.yaml results/quickstart/
+
+readme: .venv/dev.stamp    # README.md is the home notebook's twin
+	jupyter nbconvert --log-level=WARN --to markdown --no-input --output-dir . --output README nbs/index.ipynb

