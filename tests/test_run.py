@@ -3,6 +3,7 @@ import json, os, signal, subprocess, sys, time
 from pathlib import Path
 import pandas as pd, pytest
 
+from benchmark_profiling.ais import Profile
 from benchmark_profiling.run import ABILITY_KEYS, Config, load_config, make_config, read_cell, save_cell
 
 BPROF = str(Path(sys.executable).with_name("bprof"))
@@ -12,7 +13,7 @@ SMALL = ["--tasks", "arc_easy,piqa", "--limit", "20", "--abilities", "spatial_re
 def bprof(*args, **kw):
     return subprocess.run([BPROF, *map(str, args)], capture_output=True, text=True, timeout=300, **kw)
 
-def table(folder): return pd.read_parquet(folder / "profile.parquet")
+def table(folder): return Profile.load(folder).frame
 
 @pytest.fixture(scope="module")
 def undisturbed(tiny_folder, tmp_path_factory):
