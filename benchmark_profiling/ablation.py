@@ -6,7 +6,7 @@
 __all__ = ['Region', 'ablated', 'save_ablated', 'threshold', 'pooled', 'select', 'random_like', 'held_out_text', 'perplexity',
            'measure_k', 'calibrate_k']
 
-# %% ../nbs/02_ablation.ipynb #f0d6e3a6
+# %% ../nbs/02_ablation.ipynb #3ba6ded1
 import hashlib, json, math
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 
 from .importance import Scores, _atomic_save, answer_nll, batches, encode_text, ordinary_text
 
-# %% ../nbs/02_ablation.ipynb #cce1bb38
+# %% ../nbs/02_ablation.ipynb #7cb09f34
 @dataclass
 class Region:
     "Weights ranked by importance: flat positions per tensor, and the tensor that each rank falls into."
@@ -49,7 +49,7 @@ class Region:
         counts = torch.bincount(self.order[:k].long(), minlength=len(self.indices)).tolist()
         return Region({n: ix[:c] for (n, ix), c in zip(self.indices.items(), counts)}, self.order[:k], self.numel, self.meta)
 
-# %% ../nbs/02_ablation.ipynb #0ab01153
+# %% ../nbs/02_ablation.ipynb #20813c49
 def _method(f): setattr(Region, f.__name__[1:], f)   # a class, grown one method a cell
 
 def _flat(region):
@@ -87,7 +87,7 @@ def _union(self, other) -> Region:
     first = torch.full((len(both),), 1 << 62).scatter_reduce(0, inverse, rank, "amin")
     return _unflat(self, both[first.argsort()], dict(union=[self.meta, other.meta]))
 
-# %% ../nbs/02_ablation.ipynb #6cecfd9f
+# %% ../nbs/02_ablation.ipynb #06130693
 @_method
 def _save(self, path):
     "Write as safetensors (int32 positions, int16 order), atomically."
@@ -113,7 +113,7 @@ def _hash(self) -> str:
     h.update(_flat(self).numpy().tobytes())
     return h.hexdigest()
 
-# %% ../nbs/02_ablation.ipynb #7c6f750c
+# %% ../nbs/02_ablation.ipynb #c5f26491
 @contextmanager
 def ablated(model, region: Region):
     "Inside the block the region's weights are zero; afterwards they are what they were, bit for bit, also after an exception."
@@ -140,14 +140,14 @@ def save_ablated(model, tokenizer, region: Region, folder) -> Path:
     tokenizer.save_pretrained(folder)
     return Path(folder)
 
-# %% ../nbs/02_ablation.ipynb #4920155e
+# %% ../nbs/02_ablation.ipynb #a9e7d8cc
 def threshold(tensors: list, k: int) -> float:
     "The k-th largest value over flat non-negative float32 `tensors`, exactly."
     bits = above = 0
     for shift in (16, 0):
         counts = torch.zeros(1 << 16, dtype=torch.long)
         for t in tensors:
-            b = t.contiguous().view(torch.int32)
+            b = t.contiguous().view(torch.int32) & 0x7FFFFFFF   # -0.0 is 0.0
             b = b >> 16 if shift else b[b >> 16 == bits >> 16] & 0xFFFF
             counts += torch.bincount(b, minlength=1 << 16)
         reached = counts.flip(0).cumsum(0).flip(0) + above   # values at least this large
@@ -155,7 +155,7 @@ def threshold(tensors: list, k: int) -> float:
         above, bits = int(reached[here] - counts[here]), bits | here << shift
     return torch.tensor(bits, dtype=torch.int32).view(torch.float32).item()
 
-# %% ../nbs/02_ablation.ipynb #153ecad3
+# %% ../nbs/02_ablation.ipynb #3dd9aa78
 def pooled(maps) -> Scores:
     "Sum of importance maps, each scaled to sum 1, so that no map counts more for a larger loss. Reads one map at a time."
     total, names = {}, []
@@ -180,6 +180,7 @@ def select(
     "The most important `fraction` of the weights that qualify (fewer if fewer do), ranked; ties by position."
     if not 0 < fraction <= 1: raise ValueError(f"fraction must lie in (0, 1], got {fraction}")
     tensors = {n: t.flatten().clone() for n, t in scores.tensors.items()}
+    if bad := [n for n, t in tensors.items() if not torch.isfinite(t).all()]: raise ValueError(f"the scores of {bad[0]} are not finite")
     if contrast is not None:
         own = sum(t.double().sum().item() for t in tensors.values())
         for n, t in tensors.items(): t.masked_fill_(t / own <= share * contrast.tensors[n].flatten(), 0)
@@ -196,7 +197,7 @@ def select(
     rank = torch.sort(value, descending=True, stable=True).indices[:k]
     return Region.ranked(list(tensors), which[rank], position[rank], scores.numel, dict(scores.meta))
 
-# %% ../nbs/02_ablation.ipynb #2ae59ffc
+# %% ../nbs/02_ablation.ipynb #bd4310bc
 def random_like(
     regions,          # a region, or several
     model,            # the model they are of
@@ -216,7 +217,7 @@ def random_like(
     mix = torch.randperm(len(which), generator=g)
     return Region.ranked(list(regions[0].indices), which[mix], position[mix], regions[0].numel, dict(ability=f"random-{seed}"))
 
-# %% ../nbs/02_ablation.ipynb #ec6f5ab4
+# %% ../nbs/02_ablation.ipynb #aa87f0da
 def held_out_text(tokenizer, n: int = 15, words: int = 50) -> list:
     "Encoded passages of ordinary text from the held-out half."
     return encode_text(tokenizer, ordinary_text(n, words, held_out=True))
@@ -230,7 +231,7 @@ def perplexity(model, encoded: list, budget: int = 2048) -> float:
         total, n = total + nll.double().sum().item(), n + int(count.sum())
     return math.exp(min(total / n, 700)) if math.isfinite(total) else math.inf
 
-# %% ../nbs/02_ablation.ipynb #f0aa254e
+# %% ../nbs/02_ablation.ipynb #0c8ca9ae
 def measure_k(model, regions: dict, encoded: list, intact: float = None) -> pd.DataFrame:
     "Perplexity without each of `regions` (name -> `Region`), and its rise over the intact model's."
     intact, rows = intact or perplexity(model, encoded), []

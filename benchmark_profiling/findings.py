@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['effective_number', 'breadth', 'split_halves', 'separation']
 
-# %% ../nbs/04_findings.ipynb #78f85c74
+# %% ../nbs/04_findings.ipynb #8cb617a9
 import itertools
 from pathlib import Path
 
@@ -14,7 +14,7 @@ import pandas as pd
 
 from .ais import Profile, profile
 
-# %% ../nbs/04_findings.ipynb #8490c578
+# %% ../nbs/04_findings.ipynb #dec18a9b
 def effective_number(
     ais,   # the AIS of several abilities on one benchmark
 ) -> float:
@@ -29,7 +29,7 @@ def breadth(frame: pd.DataFrame, alpha: float = 0.05) -> pd.DataFrame:
                                  also_beyond_random=int(((g.q < alpha) & (g.ais > 0) & (g.specific_p < alpha) & (g.specific > 0)).sum()),
                                  effective_number=effective_number(g.ais)) for b, g in ok.groupby("benchmark")}).T
 
-# %% ../nbs/04_findings.ipynb #ac634f9b
+# %% ../nbs/04_findings.ipynb #8466bf4a
 def split_halves(outcomes: pd.DataFrame, seed: int = 0) -> tuple:
     "AIS matrices (abilities × benchmarks) of two random halves of every benchmark's items."
     rng, halves = np.random.default_rng(seed), []

