@@ -28,7 +28,7 @@ lab: .venv/dev.stamp
 docs: .venv/dev.stamp
 	@if command -v quarto >/dev/null; then nbdev_docs; \
 	else python -c "from nbdev.quarto import refresh_quarto_yml, nbdev_sidebar, proc_nbs; refresh_quarto_yml(); nbdev_sidebar.__wrapped__(); proc_nbs(force=True)" \
-	     && smalldocs render _proc; fi
+	     && smalldocs render _proc && rm -rf _docs && mv _proc/_docs _docs; fi
 
 bench: .venv/dev.stamp
 	for f in benchmarks/*.py; do python $$f || exit 1; done
