@@ -115,6 +115,9 @@ def test_scores_equal_plain_lm_eval(smol):
             if task.benchmark == "lambada_openai": want, chance = loglik.exp()[0], 0
             else:
                 gold = {"arc_easy": sample["target"], "openbookqa": sample["target"], "winogrande": int(sample["doc"].get("answer", 1)) - 1}[task.benchmark]
+                if task.benchmark == "openbookqa":  # scored by acc_norm, so compared per character
+                    length = torch.tensor([float(len(o)) for o in sample["doc"]["choices"]["text"]])
+                    loglik = loglik / length * length.mean()
                 want, chance = loglik.softmax(0)[gold], 1/len(loglik)
             assert mine.p_gold[item.id] == pytest.approx(float(want), abs=1e-3) and mine.chance[item.id] == chance
 
