@@ -187,9 +187,11 @@ def _whole(path) -> bool:
 def _regions_folder(self) -> tuple:
     "Folder of this config's regions, and what its name is a hash of."
     c = self.config
-    inputs = dict(weights=self.weights, questions=[[_key(**q) for q in self.questions(a)] for a in c.abilities], style=c.style, protect=c.protect,
-                  share=c.share, k=c.k, budget=c.budget, seed=c.seed, format=1)
-    return self.folder / "regions" / _key(**inputs), inputs
+    if not hasattr(self, "_where"):
+        inputs = dict(weights=self.weights, questions=[[_key(**q) for q in self.questions(a)] for a in c.abilities], style=c.style,
+                      protect=c.protect, share=c.share, k=c.k, budget=c.budget, seed=c.seed, format=1)
+        self._where = self.folder / "regions" / _key(**inputs), inputs
+    return self._where
 
 @_method
 def _has_regions(self) -> bool: return (self.regions_folder()[0] / "regions.json").exists()
