@@ -8,7 +8,6 @@ __all__ = ['SUITES', 'WHEEL', 'WHEEL_ROWS', 'MAIN_METRIC', 'quiet', 'task_files'
 
 # %% ../nbs/11_evaluation.ipynb #1c123979
 import contextlib, difflib, functools, hashlib, json, logging, random, re, string, warnings
-from collections import Counter
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path

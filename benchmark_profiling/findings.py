@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .ais import Profile, profile
+from .ais import profile
 
 # %% ../nbs/04_findings.ipynb #dec18a9b
 def effective_number(

@@ -126,6 +126,7 @@ def _quiet():
         hf_logging.set_verbosity(level)
         if bars: hf_logging.enable_progress_bar()
 
+# %% ../nbs/10_models.ipynb #a9279d44
 def load_model(
     name: str,                  # an `EMBEDDED` name, a local folder, a `.gguf` file or a hub id
     dtype: torch.dtype | str | None = None,  # default: bfloat16 on a GPU, float32 on a CPU

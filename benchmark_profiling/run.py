@@ -50,6 +50,7 @@ class Config(BaseModel):
             if a not in ABILITY_KEYS: raise ValueError(f"unknown ability '{a}'{_nearest(a, ABILITY_KEYS)}")
         return list(dict.fromkeys(value))
 
+# %% ../nbs/12_run.ipynb #2af47f49
 def _nearest(word, known):
     near = difflib.get_close_matches(word, known, 1, 0.4)
     return f"; did you mean '{near[0]}'?" if near else f"; known are {', '.join(known)}"
@@ -163,7 +164,7 @@ def _style(self) -> str:
 @_method
 def _maps(self, style, folder):
     "Importance maps of ordinary text and of every ability, one file each, made where missing."
-    from benchmark_profiling.importance import Scores, encode_text, importance, ordinary_text, text_importance
+    from benchmark_profiling.importance import encode_text, importance, ordinary_text, text_importance
     from benchmark_profiling.models import mlp_parameters
     params, paths = mlp_parameters(self.model), {}
     literal = dict(loss_on="answer", sign="either") if self.config.protect == "none" else dict(loss_on="choice", sign="needed")
@@ -183,6 +184,7 @@ def _whole(path) -> bool:
         with safe_open(path, "pt"): return True
     except (OSError, SafetensorError): return False
 
+# %% ../nbs/12_run.ipynb #5440fa60
 @_method
 def _regions_folder(self) -> tuple:
     "Folder of this config's regions, and what its name is a hash of."
@@ -261,6 +263,7 @@ def _tasks(self) -> dict:
     if not hasattr(self, "_tasks"): self._tasks = {t: load_tasks([t], c.limit, c.data_dir, c.seed) for t in c.tasks}
     return self._tasks
 
+# %% ../nbs/12_run.ipynb #8905b1ea
 @_method
 def _evaluate(self, cells):
     "Compute the cells that are missing."
@@ -309,6 +312,7 @@ def remake(folder: Path):
     _write(folder / "report.html", report_html(folder))
     return result
 
+# %% ../nbs/12_run.ipynb #d78177f4
 def _commit():
     "Last commit of the package's own folder, None where it is not under git."
     folder = Path(find_spec("benchmark_profiling").origin).parent
