@@ -6,7 +6,7 @@
 __all__ = ['MIN_ITEMS', 'CONTROLS', 'COLUMNS', 'HUES', 'KEY', 'AIS', 'ais', 'items_needed', 'bh', 'Profile', 'profile',
            'describe', 'draw_heatmap', 'draw_ribbons', 'as_text', 'as_html', 'diagnose', 'save_profile', 'load_profile']
 
-# %% ../nbs/03_ais.ipynb #fcbc5362
+# %% ../nbs/03_ais.ipynb #fd97a03f
 import hashlib, html, json, os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-# %% ../nbs/03_ais.ipynb #adc08603
+# %% ../nbs/03_ais.ipynb #e7c23640
 MIN_ITEMS = 20  # below this many items an interval means nothing, and none is given
 
 class AIS(NamedTuple):
@@ -31,7 +31,7 @@ class AIS(NamedTuple):
     chance: float   # mean score of a guesser on these items
     n: int          # number of items
 
-# %% ../nbs/03_ais.ipynb #9e519912
+# %% ../nbs/03_ais.ipynb #498f9c25
 def _moments(x, d, chance, binary):
     "Means, variances and covariances of the losses `d` (n, m) and of `x - chance` (n,)"
     n, w, e = len(x), np.ones(len(x)), x - chance
@@ -64,7 +64,7 @@ def _bootstrap(x, d, chance, resamples, seed, alpha):
     r = np.where(em > 0, dm/np.where(em > 0, em, 1), np.copysign(np.inf, dm))
     return np.quantile(r, [alpha/2, 1 - alpha/2], axis=0, method='nearest')
 
-# %% ../nbs/03_ais.ipynb #d32d5141
+# %% ../nbs/03_ais.ipynb #c0a66af8
 def _mcnemar(d):
     "Exact two-sided McNemar p-values for the columns of `d`, whose entries are -1, 0 or 1"
     lost, gained = (d > 0).sum(0), (d < 0).sum(0)
@@ -79,7 +79,7 @@ def _above_chance(em, ve, n, alpha):
     "Is the mean score above chance, at one-sided level alpha/2?"
     return bool(em > stats.t.ppf(1 - alpha/2, n-1)*np.sqrt(ve/n)) if n > 1 else False
 
-# %% ../nbs/03_ais.ipynb #a240b7ce
+# %% ../nbs/03_ais.ipynb #6da9e1b2
 def _check_items(intact, ablated, chance):
     "Three float arrays of the same length, or a ValueError that says what is wrong"
     x, y = np.asarray(intact, float), np.asarray(ablated, float)
@@ -103,7 +103,7 @@ def _interval(x, d, chance, binary, resamples, seed, alpha, interval):
     if interval == 'bootstrap': return _bootstrap(x, d, chance, resamples, seed, alpha)
     raise ValueError(f"interval must be 'fieller' or 'bootstrap', got {interval!r}")
 
-# %% ../nbs/03_ais.ipynb #59a83148
+# %% ../nbs/03_ais.ipynb #8a2c9bdc
 def ais(
     intact,                   # scores of the intact model, one per item
     ablated,                  # scores without the ability, same items in the same order
@@ -124,7 +124,7 @@ def ais(
     p = _mcnemar(d) if binary else _t_test(dm, vd, n)
     return AIS(float(dm[0]/em), float(lo[0]), float(hi[0]), float(p[0]), 'ok', *ends)
 
-# %% ../nbs/03_ais.ipynb #95a711d2
+# %% ../nbs/03_ais.ipynb #6566098c
 CONTROLS = ('random-', 'bottom-')  # prefixes of state names that are controls, not abilities
 
 def _wide(rows, task, column):
@@ -145,7 +145,7 @@ def _metric(rows, on):
     "The score column to use: `p_gold` where it is there for every row of the task"
     return 'p_gold' if on == 'p_gold' and 'p_gold' in rows and rows['p_gold'].notna().all() else 'score'
 
-# %% ../nbs/03_ais.ipynb #7685b9e7
+# %% ../nbs/03_ais.ipynb #141db893
 def _n_needed(em, vd, ais, power, alpha):
     "Items at which a paired test sees `ais` with probability `power`"
     z = stats.norm.ppf(1 - alpha/2) + stats.norm.ppf(power)
@@ -167,7 +167,7 @@ def items_needed(
         raise ValueError(f'the intact model ({x.mean():.3f}) is not above chance ({c.mean():.3f}) on these {n} items')
     return int(_n_needed(em, vd[0], ais, power, alpha))
 
-# %% ../nbs/03_ais.ipynb #4d39a784
+# %% ../nbs/03_ais.ipynb #e71be776
 def _benchmark(rows, task, on, resamples, seed, alpha, interval):
     "All cells of one benchmark, controls included, as a list of dicts"
     metric = _metric(rows, on)
@@ -196,7 +196,7 @@ def _benchmark(rows, task, on, resamples, seed, alpha, interval):
                  hi=hi[i], p=p[i], specific=spec[0][i], n=n, status=status, specific_lo=spec[1][i],
                  specific_hi=spec[2][i], specific_p=spec[3][i], metric=metric, needed=need[i]) for i, s in enumerate(states)]
 
-# %% ../nbs/03_ais.ipynb #dadf9fbf
+# %% ../nbs/03_ais.ipynb #d8f63cec
 COLUMNS = ['model', 'benchmark', 'ability', 'base', 'ablated', 'chance', 'ais', 'lo', 'hi', 'p', 'q', 'specific', 'n',
            'status', 'specific_lo', 'specific_hi', 'specific_p', 'metric', 'needed']
 
@@ -208,7 +208,7 @@ def bh(
     if ok.any(): q[ok] = stats.false_discovery_control(p[ok])
     return q
 
-# %% ../nbs/03_ais.ipynb #dc6df87c
+# %% ../nbs/03_ais.ipynb #07144b1c
 @dataclass(frozen=True, repr=False)
 class Profile:
     "Abilities x benchmarks: impact scores with intervals, tests and controls"
@@ -243,7 +243,7 @@ class Profile:
         "Read what `save` wrote; ValueError if it is damaged"
         return load_profile(folder)
 
-# %% ../nbs/03_ais.ipynb #3164fea6
+# %% ../nbs/03_ais.ipynb #a496e738
 def profile(
     outcomes: pd.DataFrame,   # tidy: state, task, item_id, score, chance and, if there, p_gold
     model: str='',            # name of the model, for the table
@@ -269,7 +269,7 @@ def profile(
     meta = dict(model=model, on=on, alpha=alpha, interval=interval, resamples=resamples, seed=seed)
     return Profile(parts[0], parts[1], meta)
 
-# %% ../nbs/03_ais.ipynb #1fc60ba8
+# %% ../nbs/03_ais.ipynb #05c906e9
 def _label(key): return key.replace('_', ' ')
 def _signed(v, d=2):
     "+0.12, with a true minus sign, and no sign for a zero"
@@ -293,7 +293,7 @@ def _control_words(controls, alpha):
     return (f'The {_plural(rand.ability.nunique(), "random region")} themselves have AIS {_signed(rand.ais.min(), 3)} to {_signed(rand.ais.max(), 3)}; '
             f'{int((rand.q < alpha).sum())} of their {len(rand)} cells are told apart from 0.')
 
-# %% ../nbs/03_ais.ipynb #148c7fe1
+# %% ../nbs/03_ais.ipynb #7ed5fb64
 def describe(
     frame: pd.DataFrame,     # cells of the abilities, columns as in `COLUMNS`
     controls: pd.DataFrame,  # cells of the controls
@@ -318,7 +318,7 @@ def describe(
                 f'To see AIS = 0.05 takes {_span(need.min(), need.max(), lambda v: f"{v:,.0f}")} items, depending on the benchmark (one test at 5 %).']
     return '\n'.join(out)
 
-# %% ../nbs/03_ais.ipynb #3b937b49
+# %% ../nbs/03_ais.ipynb #617294f3
 def _scale(values):
     "Symmetric colour scale that fits the values: 0.05 at least, 1 at most"
     top = np.nanmax(np.abs(values)) if np.isfinite(values).any() else 0
@@ -340,7 +340,7 @@ def _cell(ax, x, y, row, color, apart, specific, width=1.):
             fontsize=10 if apart else 9, fontweight='bold' if apart else 'normal')
     if specific: box(.05, facecolor='none', edgecolor='black', lw=1.6)
 
-# %% ../nbs/03_ais.ipynb #c14a1204
+# %% ../nbs/03_ais.ipynb #5e2bb783
 def _heat_axes(ax, frame, ys, benches):
     "Labels: abilities on the left; name, intact score, chance and n of each benchmark on top"
     for y, name in ys.items(): ax.text(-.62, y, name, ha='right', va='center', fontsize=10)
@@ -374,7 +374,7 @@ def _heat_key(ax, y, color, top, alpha):
         ax.text(x + .42, y, text, ha='left', va='center', fontsize=8, color='#333333', linespacing=1.1)
     for p in [*ax.patches, *ax.texts]: p.set_clip_on(False)
 
-# %% ../nbs/03_ais.ipynb #356c7811
+# %% ../nbs/03_ais.ipynb #77ed270c
 def draw_heatmap(
     frame: pd.DataFrame,     # cells of the abilities, columns as in `COLUMNS`
     controls: pd.DataFrame,  # cells of the controls
@@ -408,7 +408,7 @@ def draw_heatmap(
     bar.ax.yaxis.set_major_formatter(lambda v, _: _signed(v)); bar.ax.tick_params(labelsize=8, length=2)
     return ax
 
-# %% ../nbs/03_ais.ipynb #72a1400a
+# %% ../nbs/03_ais.ipynb #8646a1ac
 HUES = ('#332288', '#88CCEE', '#44AA99', '#117733', '#999933', '#DDCC77', '#CC6677', '#882255', '#AA4499', '#661100')
 
 def _band(x0, x1, a0, a1, b0, b1):
@@ -433,7 +433,7 @@ def _stack(names, width, gap, least):
     mid = (ends[-1] - gap)/2
     return {n: (ends[i] - mid, ends[i] - mid + size[i]) for i, n in enumerate(names)}
 
-# %% ../nbs/03_ais.ipynb #b07ead27
+# %% ../nbs/03_ais.ipynb #85accf8d
 def _links(frame, least=.05):
     "Cells over `least` as (ability, benchmark, AIS), apart into sure (interval excludes 0) and unsure"
     f = frame[frame.status.isin(['ok', 'too few']) & (frame.ais > least)]
@@ -461,7 +461,7 @@ def _layout(frame, sure, unsure, thin):
             for a, b, w in mine: ends[k][a, b] = (y, y + w); y += w
     return nodes, sums, ends, unit
 
-# %% ../nbs/03_ais.ipynb #b8a7716c
+# %% ../nbs/03_ais.ipynb #dae2bea6
 def _nodes(ax, frame, nodes, sums, hue):
     "Bars and labels on both sides"
     n, off = frame.groupby('benchmark').n.first(), frame[frame.status.eq('not profiled')].benchmark.unique()
@@ -487,7 +487,7 @@ def _ribbon_key(ax, y, sure, unsure, alpha):
         ax.plot([.84, .92], [y, y], ls=(0, (4, 3)), lw=1.2, color='#777777')
         ax.text(.94, y, 'AIS > 0.05, but its\ninterval contains 0', va='center', fontsize=9)
 
-# %% ../nbs/03_ais.ipynb #cf9012e5
+# %% ../nbs/03_ais.ipynb #d0d41da4
 def draw_ribbons(
     frame: pd.DataFrame,  # cells of the abilities, columns as in `COLUMNS`
     alpha: float=0.05,    # 1 - confidence, for the legend
@@ -519,7 +519,7 @@ def draw_ribbons(
     ax.set_title(frame.model.iloc[0], fontsize=12, fontweight='bold', pad=22)
     return ax
 
-# %% ../nbs/03_ais.ipynb #8a741e32
+# %% ../nbs/03_ais.ipynb #68374a25
 def _mark(row, apart, specific):
     "The AIS of a cell as text, with its marks"
     if not np.isfinite(row.ais): return 'not prof.' if row.status == 'not profiled' else '–'
@@ -552,7 +552,7 @@ def as_text(
         lines.append(' '*side + ''.join(f'{ends.loc[a, b]:>{w}}' for b, w in wide.items()))
     return '\n'.join([*lines, KEY, '', describe(frame, controls, alpha)])
 
-# %% ../nbs/03_ais.ipynb #068a28b0
+# %% ../nbs/03_ais.ipynb #6fb7961f
 def as_html(
     frame: pd.DataFrame,     # cells of the abilities, columns as in `COLUMNS`
     controls: pd.DataFrame,  # cells of the controls
@@ -570,7 +570,7 @@ def as_html(
     words = '<br>'.join(map(esc, describe(frame, controls, alpha).split('\n')))
     return f'<table class="dataframe">{head}{body}</table><p><small>{esc(KEY)}</small></p><p>{words}</p>'
 
-# %% ../nbs/03_ais.ipynb #850f917e
+# %% ../nbs/03_ais.ipynb #aea83102
 def _signatures(f, apart, specific, controls, alpha, all_cells):
     "Yield (signature, found, evidence, advice) for profiled cells `f`"
     m, size = len(f), f.ais.abs().mean()
@@ -609,7 +609,7 @@ def diagnose(
     out['advice'] = out.advice.where(out.found, '')
     return out.sort_values('found', ascending=False, kind='stable', ignore_index=True)
 
-# %% ../nbs/03_ais.ipynb #e695158f
+# %% ../nbs/03_ais.ipynb #99d8bbe0
 def _replace(path, data):
     "Write bytes under a temporary name beside `path`, then rename"
     tmp = path.with_name(f'.{path.name}.{os.getpid()}.tmp')

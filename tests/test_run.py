@@ -122,3 +122,31 @@ def test_stage_verbs(tmp_path, tiny_folder):
     assert done.returncode == 0 and (tmp_path / "ckpt" / "model.safetensors").exists(), done.stderr
     done = bprof("evaluate", "piqa", "--model", tmp_path / "ckpt", "--limit", "5", "--out", tmp_path / "o.parquet")
     assert done.returncode == 0 and len(pd.read_parquet(tmp_path / "o.parquet")) == 5, done.stderr
+
+def test_all_sets_are_written_and_checked(tmp_path):
+    done = bprof("generate", "--all", "--n", "60", "--out", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert sorted(p.stem for p in tmp_path.iterdir()) == sorted(ABILITY_KEYS)
+    checked = bprof("check", *tmp_path.glob("*.jsonl"), "--card", tmp_path / "README.md")
+    assert checked.returncode == 0 and all(a in checked.stdout for a in ABILITY_KEYS), checked.stdout
+    assert (tmp_path / "README.md").read_text().startswith("---\nlicense")
+    (tmp_path / "bad.jsonl").write_text((tmp_path / "spatial_reasoning.jsonl").read_text().replace('"answer": 1', '"answer": 0'))
+    bad = bprof("check", tmp_path / "bad.jsonl")
+    assert bad.returncode == 1 and "problem: spatial_reasoning" in bad.stdout
+
+@pytest.mark.parametrize("args, said", [([], "--all"), (["spatial"], "spatial_reasoning"), (["spatial_reasoning", "--all"], "--all"),
+    (["spatial_reasoning", "--llm", "m"], "max_tokens"), (["spatial_reasoning", "--llm", "m", "--max-tokens", "90000"], "OPENAI_API_KEY")])
+def test_generate_explains_itself(args, said, tmp_path):
+    done = bprof("generate", *args, "--out", tmp_path, env={k: v for k, v in os.environ.items() if not k.startswith("OPENAI")})
+    assert done.returncode == 1 and said in done.stderr and done.stderr.strip().count("\n") <= 1, done.stderr
+
+def test_an_llm_writes_from_the_command_line(tmp_path):
+    from test_writer import KEY, Server, question, reply
+    server = Server(lambda i, body: reply(question(2 * i), question(2 * i + 1)) if i < 6 else (401, {"error": {"message": f"bad key {KEY}"}}, {}))
+    ask = ["generate", "quantitative_reasoning", "--llm", "m", "--base-url", server.url, "--max-tokens", "1000000", "--out", tmp_path]
+    env = {**os.environ, "OPENAI_API_KEY": KEY}
+    done = bprof(*ask, "--n", "4", env=env)
+    assert done.returncode == 0 and (tmp_path / "quantitative_reasoning.jsonl").read_text().count("\n") == 4, done.stderr
+    shut = bprof(*ask, "--n", "400", env=env)
+    assert shut.returncode == 1 and "HTTP 401" in shut.stderr and KEY not in done.stderr + shut.stderr + shut.stdout
+    server.http.shutdown()
