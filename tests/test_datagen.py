@@ -266,3 +266,7 @@ def test_card():
     assert "- and 10 more sources" in data_card(many, check_questions(many))
     control = corrupt(ds)
     assert "license: apache-2.0" in data_card(control, check_questions(control)) and "without their content" in data_card(control, check_questions(control))
+
+def test_an_unknown_ability_is_not_ok(sets):
+    report = check_questions(Dataset.from_list([{**q, "ability": "juggling"} for q in sets["spatial_reasoning"][:100]]))
+    assert not report.ok and not report.table.loc["juggling", "ok"]
