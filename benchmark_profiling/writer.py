@@ -7,8 +7,8 @@ __all__ = ['PRICES', 'PRICES_DATE', 'Question', 'Questions', 'prompt_version', '
            'LLMError', 'LLM', 'Estimate', 'estimate', 'Written', 'write_questions', 'submit_batch', 'collect_batch',
            'label_questions']
 
-# %% ../nbs/13_writer.ipynb #04e079a5
-import asyncio, hashlib, json, logging, os, random, re, sys
+# %% ../nbs/13_writer.ipynb #33a23231
+import asyncio, hashlib, json, logging, math, os, random, re, sys
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -31,7 +31,7 @@ from tqdm.auto import tqdm
 
 from .datagen import ABILITIES, generate, load_questions, save_questions
 
-# %% ../nbs/13_writer.ipynb #630cf563
+# %% ../nbs/13_writer.ipynb #6410d576
 _STANDARD = """You write questions for a test of one mental ability.
 
 Every question stands on its own and has four options. Exactly one option is right, and a careful reader can show why. The other three are wrong beyond doubt, yet tempting to somebody who lacks the ability. The four options are of one kind, one grammatical form and about one length, so that nobody finds the right one without reading the question. The right option is not always the most detailed, the most careful or the middle one. No option speaks of other options ("all of these", "none of them", "both"). Neither the question nor the context gives the answer away by repeating the right option's words alone. Write plain English. Use no brand names, no real private persons, and nothing that may be different next year.
@@ -46,7 +46,7 @@ _LEVELS = ("Easy: a child of ten who reads well gets it right.", "Medium: most a
 
 _SETTINGS = """a kitchen; a farm; a railway station; a small theatre; a hospital ward; a fishing harbour; a school trip; a mountain hut; a public library; a bicycle workshop; a bakery before dawn; a family birthday; a museum; a camp site; a music lesson; a garden in spring; a flat being moved into; a sports club; a market hall; a ferry; a zoo; a post office; a building site; a winter storm; an orchestra on tour; a potter's studio; a village election; a science fair; a hotel; a night bus; a weather station; an orchard at harvest; a repair café; a film set; a swimming pool; a bee keeper's day; an airport; a law office; a choir rehearsal; a flooded cellar""".split("; ")
 
-# %% ../nbs/13_writer.ipynb #ffceb314
+# %% ../nbs/13_writer.ipynb #725b9a2f
 _GUIDE = {
 "analogical_reasoning": "A question gives one pair of things and the first half of a second pair. The reader has to name the relation in the first pair to itself and carry it over. The relation must be one that can be said in a short sentence (is made of, is a young form of, is used to, is a stronger word for, stands at the end of). At least two wrong options belong to the same subject as the second pair but stand in another relation to it. Words that merely occur together are not enough.",
 "commonsense_causal": "A question tells an ordinary event and asks what it leads to, where it came from, why somebody acted so, or what would have prevented it. What is needed is knowledge of how things and people behave every day: gravity, weather, hunger, wear, habits, feelings. No special knowledge. Each wrong option is a perfectly ordinary event too, but not with this cause or this effect.",
@@ -77,7 +77,7 @@ _KINDS = {
 "temporal_order": "Use stories told out of order, time tables, durations that overlap, and dates.",
 }
 
-# %% ../nbs/13_writer.ipynb #ef5a0d09
+# %% ../nbs/13_writer.ipynb #79509e36
 class Question(BaseModel):
     "One question, as the model writes it."
     model_config = ConfigDict(json_schema_extra={"additionalProperties": False}, coerce_numbers_to_str=True)
@@ -91,7 +91,7 @@ class Questions(BaseModel):
     model_config = ConfigDict(json_schema_extra={"additionalProperties": False})
     questions: list[Question]
 
-# %% ../nbs/13_writer.ipynb #6c802f1c
+# %% ../nbs/13_writer.ipynb #dcc5c2c6
 @lru_cache
 def _examples(ability):
     "Built-in questions of each type, as a model should write them."
@@ -126,7 +126,7 @@ def write_prompt(
             f"The questions differ in what happens in them, not only in names and numbers. Reply with JSON, in the form above.")
     return [{"role": role, "content": text} for role, text in (("system", about), ("user", first), ("assistant", examples), ("user", then))]
 
-# %% ../nbs/13_writer.ipynb #efdac3f5
+# %% ../nbs/13_writer.ipynb #e2901800
 def _objects(text, keys):
     "All JSON objects in a text that have `keys`, outermost first."
     found, at, decoder = [], 0, json.JSONDecoder()
@@ -141,7 +141,7 @@ def _objects(text, keys):
         at = end if len(found) > before else at + 1
     return found
 
-# %% ../nbs/13_writer.ipynb #1e5db045
+# %% ../nbs/13_writer.ipynb #3ebadf78
 _LABEL = re.compile(r"^\(?([A-Da-d])[).:]\s+")
 _REFERS = re.compile(r"^(all|none|any|both|neither|either) of (the (above|options|answers)|these|those|them)\b|^(all|none) (the|of the)? ?above\b"
                      r"|^(both|neither|either)$|^both .+ and |^neither .+ nor |^[a-d] (and|or|&) [a-d]$|\boptions? [a-d]\b", re.I)
@@ -177,7 +177,7 @@ def _judge(raw):
     if len(right) != 1: return None, "two right answers" if right else "the answer is no option"
     return (q.context.strip(), q.question.strip(), options[right[0]], options[:right[0]] + options[right[0] + 1:]), None
 
-# %% ../nbs/13_writer.ipynb #56b15ac9
+# %% ../nbs/13_writer.ipynb #5fd9aaff
 class Label(BaseModel):
     "What a solver says about one question."
     model_config = ConfigDict(json_schema_extra={"additionalProperties": False}, coerce_numbers_to_str=True)
@@ -196,7 +196,7 @@ _SOLVE = """You are given four-option questions without their key. For each, fin
 Reply with one JSON object and nothing else:
 {{"labels": [{{"item": 1, "ability": "a key from the list", "answer": "A, B, C, D or ?"}}]}}"""
 
-# %% ../nbs/13_writer.ipynb #55cf6aa7
+# %% ../nbs/13_writer.ipynb #fb1aa9be
 def solve_prompt(
     items: list[dict],  # each with `context`, `question` and `options`
 ) -> list[dict]:
@@ -223,7 +223,7 @@ def _shown(q):
     options = random.Random(question + right).sample([right, *wrong], 4)
     return {"context": context, "question": question, "options": options}, "ABCD"[options.index(right)]
 
-# %% ../nbs/13_writer.ipynb #1b4b301e
+# %% ../nbs/13_writer.ipynb #d28da47d
 PRICES = {"o4-mini": (1.10, 4.40)}  # dollars per million tokens in and out, standard service
 PRICES_DATE = "July 2026"           # compare with the provider's price list before you spend
 
@@ -264,7 +264,7 @@ class LLM:
         form = {"type": "json_schema", "json_schema": {"name": schema.__name__.lower(), "strict": True, "schema": schema.model_json_schema()}}
         return {**self.params, "model": self.model, "messages": messages, "max_completion_tokens": self.max_completion, "response_format": form}
 
-# %% ../nbs/13_writer.ipynb #310df0d5
+# %% ../nbs/13_writer.ipynb #18966568
 @dataclass
 class Estimate:
     "What a job will roughly use."
@@ -294,7 +294,7 @@ def estimate(
     "Requests, tokens and money that `n` questions will roughly take."
     llm = llm or LLM()
     if thoughts is None: thoughts = 1500 if re.match(r"(o\d|gpt-5)", llm.model) else 0
-    requests = -(-n // max(1, int(per_request * accepted)))
+    requests = math.ceil(n / (per_request * accepted))
     tokens = lambda x: len(json.dumps(x, ensure_ascii=False)) // 4
     prompt = sum(tokens(write_prompt(ability, i, per_request)) for i in range(6)) // 6
     pool = [e for es in _examples(ability).values() for e in es]
@@ -304,12 +304,12 @@ def estimate(
     out.cost = _dollars(llm.price, out.prompt, out.completion) if llm.price else None
     return out
 
-# %% ../nbs/13_writer.ipynb #9c902e5a
+# %% ../nbs/13_writer.ipynb #31282099
 def _most(messages, schema):
     "An upper bound of a prompt's tokens."
     return len(json.dumps([messages, schema.model_json_schema()], ensure_ascii=False).encode()) + 256
 
-# %% ../nbs/13_writer.ipynb #9788da68
+# %% ../nbs/13_writer.ipynb #6dabd145
 class _Ledger:
     "Requests and answers, on disk before they count, and what they have used; `path` None keeps them in memory."
     def __init__(self, path, llm, max_tokens=None, max_cost=None):
@@ -350,7 +350,7 @@ class _Ledger:
         self._count(record)
         return record
 
-# %% ../nbs/13_writer.ipynb #f3ffdc9c
+# %% ../nbs/13_writer.ipynb #3b2bed30
 def _reserve(ledger, messages, schema, discount=1.0, **what):
     "Write down a request about to be sent; its number, or None if the budget does not allow it."
     prompt, completion = _most(messages, schema), ledger.llm.max_completion
@@ -370,13 +370,13 @@ def _settle(ledger, number, usage=None, free=False, **what):
     date = datetime.now(timezone.utc).date().isoformat()
     return ledger.add({"got": number, "prompt": prompt, "completion": completion, "date": date, **what})
 
-# %% ../nbs/13_writer.ipynb #bf38b154
+# %% ../nbs/13_writer.ipynb #11dc6fcc
 def _keys(context, question, right, wrong):
     "What makes a question a repetition: its text with the same right option, or with the same four."
     text = _plain(context), _plain(question)
     return {(*text, _plain(right)), (*text, *sorted(map(_plain, [right, *wrong])))}
 
-# %% ../nbs/13_writer.ipynb #1e3043b7
+# %% ../nbs/13_writer.ipynb #36f686d0
 class _Pool:
     "What answers come to: questions taken, candidates waiting for a second look, and reasons for refusals."
     def __init__(self, ability, ledger):
@@ -415,7 +415,7 @@ class _Pool:
             else: self.rejected["not solved" if not said else "none or several right" if said == "?" else "solved differently"] += 1
         return fresh
 
-# %% ../nbs/13_writer.ipynb #c0c0372a
+# %% ../nbs/13_writer.ipynb #7c645141
 def _rows(ability, taken, seed):
     "Taken questions as rows of a diagnostic set, right options evenly spread."
     r, rows = random.Random(f"{seed}/{ability}"), []
@@ -447,7 +447,7 @@ class Written:
                 f"\nrefused: {counts(self.rejected)}\nfailed: {counts(self.failed)}" + (f"\nstopped: {self.stopped}" if self.stopped else ""))
     __repr__ = __str__
 
-# %% ../nbs/13_writer.ipynb #08f57049
+# %% ../nbs/13_writer.ipynb #883157bd
 class _Again(Exception):
     "A request that may be sent again, after `wait` seconds (None: the usual pause)."
     def __init__(self, why, wait=None, free=True): self.why, self.wait, self.free = why, wait, free
@@ -485,7 +485,7 @@ def _unpack(reply):
     usage = (u[0], max(u[1], u[2] - u[0] if isinstance(u[2], int) else 0)) if len(u) == 3 and all(isinstance(x, int) and x >= 0 for x in u[:2]) else None
     return {"text": text if isinstance(text, str) else "", "end": end, "usage": usage}
 
-# %% ../nbs/13_writer.ipynb #02b0c528
+# %% ../nbs/13_writer.ipynb #45fff9f5
 _PAUSE = wait_random_exponential(multiplier=1, max=60)  # seconds, doubling
 
 def _pause(state):
@@ -495,7 +495,7 @@ def _pause(state):
 class _Broke(Exception):
     "The budget does not allow another request now."
 
-# %% ../nbs/13_writer.ipynb #249f5b62
+# %% ../nbs/13_writer.ipynb #ca5b18de
 class _Asker:
     "Sends requests while the budget lasts; `stopped` says why no more will be sent."
     def __init__(self, llm, ledger, patience=6):
@@ -528,7 +528,7 @@ class _Asker:
         try: await asyncio.wait_for(self.halt.wait(), seconds)
         except asyncio.TimeoutError: pass
 
-# %% ../nbs/13_writer.ipynb #8a7e920a
+# %% ../nbs/13_writer.ipynb #cae17aba
 async def _once(asker, messages, schema, what):
     "One try: reserve, send, settle. (ask, got), or None if nothing may be sent."
     if asker.stopped: return None
@@ -561,7 +561,7 @@ async def _ask(asker, messages, schema, **what):
     try: return await retry(_once, asker, messages, schema, what)
     except _Again: return None
 
-# %% ../nbs/13_writer.ipynb #b7231f25
+# %% ../nbs/13_writer.ipynb #22260722
 def _in_loop(coroutine):
     "Run a coroutine to its end in a thread of its own; an interrupt cancels it."
     running = []
@@ -599,7 +599,7 @@ def _finish(out, ability, n, seed, ledger, pool, stopped):
                    (ledger.tokens[0] + sum(a["prompt"] for a in held), ledger.tokens[1] + sum(a["completion"] for a in held)),
                    cost if cost or ledger.llm.price else None, dict(pool.rejected), dict(ledger.failed))
 
-# %% ../nbs/13_writer.ipynb #66ad912c
+# %% ../nbs/13_writer.ipynb #d207547d
 async def _work(asker, pool, ability, n, per_request, verify, seed, bar):
     "Ask until `n` questions are there or the asker has stopped."
     llm, ledger, tasks, kinds, broke = asker.llm, asker.ledger, {}, ABILITIES[ability].question_types, False
@@ -632,7 +632,7 @@ async def _work(asker, pool, ability, n, per_request, verify, seed, bar):
             for t in done: del tasks[t]
             broke = not any([t.result() for t in done]) and bool(tasks)
 
-# %% ../nbs/13_writer.ipynb #d3205dae
+# %% ../nbs/13_writer.ipynb #09642228
 def write_questions(
     ability: str,             # key of `ABILITIES`
     n: int,                   # questions wanted, those of earlier sessions included
@@ -657,7 +657,7 @@ def write_questions(
         if asker.error: raise LLMError(f"{asker.error}; {len(pool.rows)} questions are kept in the journal")
         return _finish(out, ability, n, seed, ledger, pool, asker.stopped)
 
-# %% ../nbs/13_writer.ipynb #e345ceee
+# %% ../nbs/13_writer.ipynb #11c21494
 _OVER = ("completed", "expired", "cancelled", "failed")
 
 def _safely(llm, call):
@@ -685,7 +685,7 @@ def _find_batch(ledger, client, batch):
     ledger.add({"batch": batch["batch"], **({"id": found} if found else {"collected": True})})
     return found
 
-# %% ../nbs/13_writer.ipynb #b267f59e
+# %% ../nbs/13_writer.ipynb #bb361d5a
 def submit_batch(
     ability: str,             # key of `ABILITIES`
     n: int,                   # questions wanted, those already there included
@@ -720,7 +720,7 @@ def submit_batch(
         ledger.add({"batch": mark, "id": sent.id})
         return sent.id
 
-# %% ../nbs/13_writer.ipynb #cfd2df06
+# %% ../nbs/13_writer.ipynb #73bdf188
 def _fetch(ledger, pool, client, batch, state):
     "Put the answers of a finished batch in the journal."
     for name in filter(None, (state.output_file_id, state.error_file_id)):
@@ -754,7 +754,7 @@ def collect_batch(
             stopped = f"the batch is {state.status}" + (f", {c.completed} of {c.total} answered" if c else "") + "; collect again later"
         return _finish(out, ability, batch["n"], batch["seed"], ledger, pool, stopped)
 
-# %% ../nbs/13_writer.ipynb #2b42986b
+# %% ../nbs/13_writer.ipynb #eb946df1
 def label_questions(
     frame: pd.DataFrame,      # a sheet with `context`, `question`, `A` to `D`
     llm: LLM | None = None,   # default: `LLM()`
