@@ -7,7 +7,7 @@ __all__ = ['CHUNK', 'PROMPTS', 'Region', 'ablated', 'save_ablated', 'threshold',
            'random_like', 'held_out_text', 'perplexity', 'continuations', 'fluency', 'choice_loss', 'measure_k',
            'calibrate_k', 'curve_k', 'specificity', 'draw_specificity', 'overlap', 'where']
 
-# %% ../nbs/02_ablation.ipynb #35a61df0
+# %% ../nbs/02_ablation.ipynb #a334fd44
 import hashlib, json, math, re
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,7 +22,7 @@ from tqdm.auto import tqdm
 
 from .importance import (Scores, _atomic_save, _groups, _size, answer_nll, batches, encode_options, encode_text,
                                             option_scores, ordinary_text)
-from .models import tree_fault
+from .models import input_device, offloaded, tree_fault
 
 # %% ../nbs/02_ablation.ipynb #80ad14b3
 @dataclass
@@ -179,15 +179,11 @@ def save_ablated(model, tokenizer, region: Region, folder) -> Path:
     tokenizer.save_pretrained(folder)
     return Path(folder)
 
-# %% ../nbs/02_ablation.ipynb #8e894be0
+# %% ../nbs/02_ablation.ipynb #482a8e6d
 def _opened(model, name, p):
     "The flat values of a weight, to be written to, and what to call when they are put back."
     if p.device.type != "meta": return p.data.view(-1), lambda: None
-    owner, _, leaf = name.rpartition(".")
-    hook = getattr(model.get_submodule(owner), "_hf_hook", None)
-    maps = [h.weights_map for h in getattr(hook, "hooks", [hook]) if getattr(h, "weights_map", None) is not None]
-    if not maps: raise ValueError(f"{name} is on the meta device and has no values to change; load the model with its weights")
-    store, key = getattr(maps[0], "dataset", maps[0]), getattr(maps[0], "prefix", "") + leaf
+    store, key = offloaded(model, name)
     held = getattr(store, "state_dict", store)
     if key in held: return held[key].view(-1), lambda: None
     held[key] = store[key].clone()
@@ -371,7 +367,7 @@ def perplexity(model, encoded: list, budget: int = 2048) -> float:
         total, n = total + nll.double().sum().item(), n + int(count.sum())
     return math.exp(min(total / n, 700)) if math.isfinite(total) else math.inf
 
-# %% ../nbs/02_ablation.ipynb #b95fe828
+# %% ../nbs/02_ablation.ipynb #195ae2bc
 PROMPTS = ("The weather this morning was", "My sister works in a", "To make a good soup, you")
 
 @torch.no_grad()
@@ -381,7 +377,7 @@ def continuations(model, tokenizer, prompts=PROMPTS, tokens: int = 40) -> list[l
     ids = torch.zeros(len(prompts), max(map(len, encoded)), dtype=torch.long)
     mask = torch.zeros_like(ids)
     for row, e in enumerate(encoded): ids[row, -len(e):], mask[row, -len(e):] = torch.tensor(e), 1   # padded on the left
-    made = model.generate(ids.to(model.device), attention_mask=mask.to(model.device), do_sample=False, min_new_tokens=tokens,
+    made = model.generate(ids.to(input_device(model)), attention_mask=mask.to(input_device(model)), do_sample=False, min_new_tokens=tokens,
                           max_new_tokens=tokens, pad_token_id=tokenizer.pad_token_id or 0)
     return made[:, ids.shape[1]:].tolist()
 

@@ -7,22 +7,27 @@ __all__ = ['STYLES', 'ESTIMATORS', 'render', 'Encoded', 'encode', 'batches', 'an
            'answer_accuracy', 'answerability', 'choose_style', 'Scores', 'text_importance', 'importance',
            'ordinary_text', 'encode_text', 'concentration']
 
-# %% ../nbs/01_importance.ipynb #5a4ff5d8
+# %% ../nbs/01_importance.ipynb #240d087b
 import gzip, json, math, os, tempfile, warnings
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 import torch
 import torch.nn.functional as F
+from accelerate.hooks import ModelHook, SequentialHook
 from safetensors import safe_open
 from safetensors.torch import save_file
 from statsmodels.stats.proportion import proportion_confint
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 from tqdm.auto import tqdm
 from transformers.pytorch_utils import Conv1D
 
-from .models import asset, load_model, mlp_parameters, tree, tree_fault, tree_logits
+from .models import (_stacks, asset, input_device, load_model, mlp_parameters, tree, tree_fault, tree_logits,
+                                        weight_values)
 
 # %% ../nbs/01_importance.ipynb #76df6ce0
 STYLES = ("cloze", "listed")
@@ -74,7 +79,7 @@ def batches(encoded: list, budget: int = 2048) -> list[list[int]]:
     "Indices of `encoded` grouped by length so that rows × longest row stays within `budget` tokens."
     return _groups([len(e.ids) for e in encoded], budget)
 
-# %% ../nbs/01_importance.ipynb #3aa98582
+# %% ../nbs/01_importance.ipynb #7a2311a6
 def _padded(encoded) -> tuple:
     "Token ids, attention mask and the positions that predict a scored token: (rows, longest) each."
     ids = torch.zeros(len(encoded), max(len(e.ids) for e in encoded), dtype=torch.long)
@@ -88,7 +93,7 @@ def answer_nll(
     model, encoded: list,    # `Encoded` texts of one batch
 ) -> tuple[torch.Tensor, torch.Tensor]: # (rows,) summed negative log-likelihood in nats, (rows,) number of scored tokens
     "Negative log-likelihood of each text's scored tokens; logits are computed only there."
-    ids, mask, scored = (x.to(model.device) for x in _padded(encoded))
+    ids, mask, scored = (x.to(input_device(model)) for x in _padded(encoded))
     def pick(_, args): return args[0][scored.to(args[0].device)][None], *args[1:]
     hook = model.get_output_embeddings().register_forward_pre_hook(pick)
     try: logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits[0].float()
@@ -203,7 +208,7 @@ class Scores:
             return cls({k: f.get_tensor(k) for k in f.keys()}, json.loads(f.metadata()["meta"]))
     def __repr__(self): return f"Scores({self.meta.get('ability', '')}: {len(self.tensors)} tensors, {self.numel:,} weights)"
 
-# %% ../nbs/01_importance.ipynb #c8b58a9f
+# %% ../nbs/01_importance.ipynb #79a71fdb
 ESTIMATORS = ("taylor", "taylor_abs", "fisher", "wanda", "magnitude")
 
 _FOLD = dict(   # what a backward pass adds to the sum of weight p
@@ -217,14 +222,14 @@ class _GradientSum:
     "Folds gradients of `params` into float32 sums while autograd makes them, then frees them; `bad` is the first that is not finite."
     def __init__(self, params, fold=_FOLD["taylor"]):
         self.params, self.fold, self.bad = params, fold, None
-        self.total = {k: torch.zeros(p.shape, dtype=torch.float32, device=p.device) for k, p in params.items()}
-    def _hook(self, name):
+        self.total = {k: torch.zeros(p.shape, dtype=torch.float32, device=_home(p)) for k, p in params.items()}
+    def hook(self, name):
         def hook(p):
             if not (self.bad or _finite(p.grad)): self.bad = name
-            self.total[name] += self.fold(p); p.grad = None
+            self.total[name] += self.fold(p).to(self.total[name].device); p.grad = None
         return hook
     def __enter__(self):
-        self.handles = [p.register_post_accumulate_grad_hook(self._hook(k)) for k, p in self.params.items()]
+        self.handles = [p.register_post_accumulate_grad_hook(self.hook(k)) for k, p in self.params.items() if p.device.type != "meta"]
         return self
     def __exit__(self, *exc):
         for h in self.handles: h.remove()
@@ -232,12 +237,41 @@ class _GradientSum:
 
 class _OnlyGradientsFor:
     "Inside the block only `params` require gradients."
-    def __init__(self, model, params): self.all, self.wanted = list(model.parameters()), {id(p) for p in params.values()}
+    def __init__(self, model, params): self.model, self.wanted = model, {id(p) for p in params.values()}
     def __enter__(self):
-        self.before = [p.requires_grad for p in self.all]
-        for p in self.all: p.requires_grad_(id(p) in self.wanted)
+        self.before = {n: p.requires_grad for n, p in self.model.named_parameters()}
+        for p in self.model.parameters(): p.requires_grad_(id(p) in self.wanted)
     def __exit__(self, *exc):
-        for p, r in zip(self.all, self.before): p.requires_grad_(r)
+        for n, p in self.model.named_parameters(): p.requires_grad_(self.before[n])
+
+# %% ../nbs/01_importance.ipynb #58c0a43a
+def _home(p): return p.device if p.device.type != "meta" else torch.device("cpu")
+def _values(model, name, p): return (p.detach() if p.device.type != "meta" else weight_values(model, name)).float()
+
+class _Filled(ModelHook):
+    "After `accelerate` has filled a module's weight: listen to its gradient."
+    def __init__(self, leaf, hook): self.leaf, self.hook = leaf, hook
+    def pre_forward(self, module, *args, **kwargs):
+        p = module._parameters[self.leaf]
+        if torch.is_grad_enabled() and p.requires_grad: p.register_post_accumulate_grad_hook(self.hook)
+        return args, kwargs
+
+@contextmanager
+def _streamed(model, grads):
+    "Inside the block a backward pass also reaches weights that are not in memory, and holds those of one layer at a time."
+    if all(p.device.type != "meta" for p in model.parameters()): yield; return
+    with ExitStack() as undo:
+        def replace(m, name, new):
+            undo.callback(m.__dict__.update, {name: m.__dict__[name]}) if name in m.__dict__ else undo.callback(m.__dict__.pop, name)
+            setattr(m, name, new)
+        for k in (k for k, p in grads.params.items() if p.device.type == "meta"):
+            m, leaf = model.get_submodule(k.rpartition(".")[0]), k.rpartition(".")[2]
+            replace(m, "_hf_hook", SequentialHook(m._hf_hook, _Filled(leaf, grads.hook(k))))
+        for layer in (l for _, s in _stacks(model) for l in s if any(p.device.type == "meta" for p in l.parameters())):
+            def again(*args, _forward=layer.forward, **kwargs): return checkpoint(partial(_forward, **kwargs), *args, use_reentrant=True)
+            replace(layer, "forward", again)
+        undo.callback(model.get_input_embeddings().register_forward_hook(lambda m, args, out: out.requires_grad_()).remove)
+        yield
 
 # %% ../nbs/01_importance.ipynb #799ef4c2
 @dataclass
@@ -303,7 +337,7 @@ def _finetuned(model, work, params, budget, steps, lr) -> tuple[dict, float]:
             for k, p in params.items(): p.copy_(saved[k])
     return total, done / steps
 
-# %% ../nbs/01_importance.ipynb #596f8a54
+# %% ../nbs/01_importance.ipynb #f12d0789
 def _gradient_scores(model, work, params, estimator, sign, finetune, budget) -> tuple[dict, float]:
     "Scores by one of the estimators that need gradients, and the mean loss."
     n, done = len(work.ids), 0.0
@@ -312,18 +346,18 @@ def _gradient_scores(model, work, params, estimator, sign, finetune, budget) -> 
         groups = _groups(work.sizes, budget)
         if estimator != "taylor": groups = [[i] for g in groups for i in g]
         bar = tqdm(total=n, desc=work.desc, unit="text", leave=False)
-        with _OnlyGradientsFor(model, params), _GradientSum(params, _FOLD[estimator]) as grads, bar:
+        with _OnlyGradientsFor(model, params), _GradientSum(params, _FOLD[estimator]) as grads, _streamed(model, grads), bar:
             for group in groups:
                 done += _backward(model, work, group, n if estimator == "taylor" else 1, grads)
                 bar.update(len(group))
         total, loss = grads.total, done / n
     for k, t in total.items():
         if estimator != "taylor": total[k] = t.div_(n).cpu(); continue
-        t.mul_(params[k].detach().float())                      # dL/dθ · θ, the negative of the expected change
+        t.mul_(_values(model, k, params[k]).to(t.device))       # dL/dθ · θ, the negative of the expected change
         total[k] = (t.abs_() if sign == "either" else t.neg_().clamp_min_(0)).cpu()
     return total, loss
 
-# %% ../nbs/01_importance.ipynb #db2756a9
+# %% ../nbs/01_importance.ipynb #9057d724
 def _input_dims(model, params) -> dict:
     "For each weight the module that owns it, and the dimension of the weight along which its input runs."
     owners, found = {id(p): m for m in model.modules() for p in m._parameters.values() if p is not None}, {}
@@ -338,12 +372,12 @@ def _input_dims(model, params) -> dict:
 def _wanda_scores(model, encoded, work, params, budget) -> tuple[dict, float]:
     "|weight| × L2 norm of its input over the scored positions, and the mean loss."
     owners, scored, done = _input_dims(model, params), None, 0.0
-    squares = {k: torch.zeros(p.shape[owners[k][1]], device=p.device) for k, p in params.items()}
+    squares = {k: torch.zeros(p.shape[owners[k][1]], device=_home(p)) for k, p in params.items()}
     def watch(name):
         def hook(m, args):
             x = args[0].reshape(-1, args[0].shape[-1])
             if len(x) != scored.numel(): raise ValueError(f"wanda: {name} sees only some of the tokens (an expert?); use taylor")
-            squares[name] += x[scored.flatten().to(x.device)].float().square().sum(0)
+            squares[name] += x[scored.flatten().to(x.device)].float().square().sum(0).to(squares[name].device)
         return hook
     hooks = [m.register_forward_pre_hook(watch(k)) for k, (m, _) in owners.items()]
     try:
@@ -356,17 +390,19 @@ def _wanda_scores(model, encoded, work, params, budget) -> tuple[dict, float]:
         for h in hooks: h.remove()
     if not _finite(loss): _blame(model, work, group)
     if unseen := [k for k, s in squares.items() if not s.any()]: raise ValueError(f"wanda: {unseen[0]} is given no input in a forward pass; use taylor")
-    return {k: (p.detach().float().abs() * squares[k].sqrt().unsqueeze(1 - owners[k][1])).cpu() for k, p in params.items()}, done / len(work.ids)
+    return {k: (_values(model, k, p).abs() * squares[k].sqrt().unsqueeze(1 - owners[k][1])).cpu() for k, p in params.items()}, done / len(work.ids)
 
-# %% ../nbs/01_importance.ipynb #3ef8e33f
+# %% ../nbs/01_importance.ipynb #a3947424
 def _scores(model, encoded, work, params, estimator, sign, finetune, budget, meta) -> Scores:
     "Scores of the work's items; `encoded` is what wanda reads."
     params, n = params or mlp_parameters(model.eval()), len(work.ids)
-    own = {id(p) for p in model.parameters()}
+    named = dict(model.named_parameters(remove_duplicate=False))
+    own = {id(p) for p in named.values()}
+    params = {k: named.get(k, p) if p.device.type == "meta" else p for k, p in params.items()}   # an offloaded one changes with every call
     for k, p in params.items():
         if id(p) not in own: raise ValueError(f"{k} is no weight of this model")
-        if p.device.type == "meta": raise ValueError(f"{k} is offloaded; importance needs the targeted weights in memory: use a larger device, or fewer `layers`")
-    if estimator == "magnitude": tensors, loss = {k: p.detach().float().abs().cpu() for k, p in params.items()}, None
+        if finetune and p.device.type == "meta": raise ValueError(f"{k} is offloaded; finetune needs the targeted weights in memory: use a larger device, or fewer `layers`")
+    if estimator == "magnitude": tensors, loss = {k: _values(model, k, p).abs().cpu() for k, p in params.items()}, None
     elif estimator == "wanda": tensors, loss = _wanda_scores(model.eval(), encoded, work, params, budget)
     else: tensors, loss = _gradient_scores(model.eval(), work, params, estimator, sign, finetune, budget)
     if bad := [k for k, t in tensors.items() if not _finite(t)]: raise ValueError(f"{work.desc}: the scores of {bad[0]} are not finite")

@@ -8,7 +8,7 @@ from benchmark_profiling.datagen import generate
 from benchmark_profiling.importance import (ESTIMATORS, STYLES, Encoded, Scores, _GradientSum, answer_accuracy, answer_nll, answerability,
                                             choose_style, concentration, encode, encode_options, encode_text, importance, option_scores,
                                             ordinary_text, render, text_importance)
-from benchmark_profiling.models import mlp_parameters, target_parameters, weights_hash
+from benchmark_profiling.models import load_model, mlp_parameters, target_parameters, weights_hash
 
 @pytest.fixture(scope="module")
 def questions(): return list(generate("long_term_knowledge", 5, seed=3))
@@ -269,3 +269,26 @@ def test_scores_round_trip(tmp_path):
     s.save(tmp_path / "deep" / "s.safetensors")
     again = Scores.load(tmp_path / "deep" / "s.safetensors")
     assert torch.equal(again.tensors["w"], s.tensors["w"]) and again.meta == s.meta
+
+@pytest.mark.parametrize("kind", ["memory", "disk", "auto"])
+def test_weights_that_are_not_in_memory(tiny_folder, tmp_path, kind):
+    import accelerate
+    plain, tok = load_model(tiny_folder)
+    questions = generate("temporal_reasoning", 6, seed=0)
+    if kind == "auto":
+        model = AutoModelForCausalLM.from_pretrained(tiny_folder, offload_folder=tmp_path, device_map={
+            "model.embed_tokens": "disk", "model.layers.0": "cpu", "model.layers.1": "disk", "model.norm": "cpu", "model.rotary_emb": "cpu", "lm_head": "disk"})
+    else:
+        model, _ = load_model(tiny_folder)
+        for i, layer in enumerate(model.model.layers):
+            if kind == "memory": accelerate.cpu_offload(layer.mlp, torch.device("cpu"))
+            else: accelerate.disk_offload(layer.mlp, str(tmp_path / str(i)), torch.device("cpu"))
+    before = [dict(m.__dict__) for m in model.modules()]
+    assert any(p.device.type == "meta" for p in mlp_parameters(model).values()) and weights_hash(model) == weights_hash(plain)
+    for settings in (dict(), dict(sign="needed"), dict(estimator="taylor_abs"), dict(estimator="wanda"), dict(estimator="magnitude"), dict(loss_on="sequence")):
+        want, got = importance(plain, tok, questions, **settings), importance(model, tok, questions, **settings)
+        assert list(got.tensors) == list(want.tensors)
+        for k, t in want.tensors.items(): torch.testing.assert_close(got.tensors[k], t, rtol=1e-4, atol=1e-4 * float(t.max()))
+    assert weights_hash(model) == weights_hash(plain) and [set(m.__dict__) for m in model.modules()] == [set(b) for b in before]
+    assert all(m.__dict__.get("forward") is b.get("forward") for m, b in zip(model.modules(), before))
+    with pytest.raises(ValueError, match="offloaded; finetune"): importance(model, tok, questions, finetune=True)
