@@ -7,7 +7,7 @@ __all__ = ['CHUNK', 'PROMPTS', 'Region', 'ablated', 'save_ablated', 'threshold',
            'random_like', 'held_out_text', 'perplexity', 'continuations', 'fluency', 'choice_loss', 'measure_k',
            'calibrate_k', 'curve_k', 'specificity', 'draw_specificity', 'overlap', 'where']
 
-# %% ../nbs/02_ablation.ipynb #a334fd44
+# %% ../nbs/02_ablation.ipynb #1724b2e5
 import hashlib, json, math, re
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -24,7 +24,7 @@ from .importance import (Scores, _atomic_save, _groups, _size, answer_nll, batch
                                             option_scores, ordinary_text)
 from .models import input_device, offloaded, tree_fault
 
-# %% ../nbs/02_ablation.ipynb #80ad14b3
+# %% ../nbs/02_ablation.ipynb #541e8fe6
 @dataclass
 class Region:
     "Weights ranked by importance: flat positions per tensor, and the tensor that each rank falls into."
@@ -54,7 +54,7 @@ class Region:
         counts = torch.bincount(self.order[:k].long(), minlength=len(self.indices)).tolist()
         return Region({n: ix[:c] for (n, ix), c in zip(self.indices.items(), counts)}, self.order[:k], self.numel, self.meta)
 
-# %% ../nbs/02_ablation.ipynb #ad4a51f2
+# %% ../nbs/02_ablation.ipynb #d4d75754
 def _method(f): setattr(Region, f.__name__[1:], f)   # a class, grown one method a cell
 
 def _flat(region):
@@ -92,7 +92,7 @@ def _union(self, other) -> Region:
     first = torch.full((len(both),), 1 << 62).scatter_reduce(0, inverse, rank, "amin")
     return _unflat(self, both[first.argsort()], dict(union=[self.meta, other.meta]))
 
-# %% ../nbs/02_ablation.ipynb #b9c42640
+# %% ../nbs/02_ablation.ipynb #cb138086
 CHUNK = 1 << 17   # values or positions worked on at once: what keeps memory small
 
 def _from_positions(names, sizes, position, numel, meta) -> Region:
@@ -106,7 +106,7 @@ def _from_positions(names, sizes, position, numel, meta) -> Region:
     del p, position
     return Region.ranked(names, order, local, numel, meta)
 
-# %% ../nbs/02_ablation.ipynb #dab0a724
+# %% ../nbs/02_ablation.ipynb #5f1a205f
 @_method
 def _save(self, path):
     "Write as safetensors (bit planes of the ranked positions), atomically."
@@ -138,7 +138,7 @@ def _hash(self) -> str:
     h.update(_flat(self).numpy().tobytes())
     return h.hexdigest()
 
-# %% ../nbs/02_ablation.ipynb #b2ded06a
+# %% ../nbs/02_ablation.ipynb #9e990108
 def _instead(flat, ix, mode, generator):
     "What stands in for the weights `ix` of a flat tensor."
     if mode == "zero": return torch.zeros((), dtype=flat.dtype, device=flat.device)
@@ -179,7 +179,7 @@ def save_ablated(model, tokenizer, region: Region, folder) -> Path:
     tokenizer.save_pretrained(folder)
     return Path(folder)
 
-# %% ../nbs/02_ablation.ipynb #482a8e6d
+# %% ../nbs/02_ablation.ipynb #61211bc3
 def _opened(model, name, p):
     "The flat values of a weight, to be written to, and what to call when they are put back."
     if p.device.type != "meta": return p.data.view(-1), lambda: None
@@ -189,7 +189,7 @@ def _opened(model, name, p):
     held[key] = store[key].clone()
     return held[key].view(-1), lambda: held.pop(key)
 
-# %% ../nbs/02_ablation.ipynb #44ba6ee3
+# %% ../nbs/02_ablation.ipynb #978cc618
 def _bits(chunks):
     "Values in small pieces, as integers in the same order (-0.0 is 0.0), each with the position of its first."
     start = 0
@@ -222,7 +222,7 @@ def threshold(
     "The k-th largest value, exactly."
     return torch.tensor(_kth(chunks, k)[0], dtype=torch.int32).view(torch.float32).item()
 
-# %% ../nbs/02_ablation.ipynb #429f52a0
+# %% ../nbs/02_ablation.ipynb #a359d6e0
 def top_positions(
     chunks,  # flat non-negative tensors, or a function that yields them, the same each time
     k: int,
@@ -242,7 +242,7 @@ def top_positions(
     keys &= np.uint64((1 << shift) - 1)
     return torch.from_numpy(keys[:k].view(np.int64))
 
-# %% ../nbs/02_ablation.ipynb #2c74029e
+# %% ../nbs/02_ablation.ipynb #7533dea9
 def pooled(maps) -> Scores:
     "Sum of importance maps, each scaled to sum 1, so that no map counts more for a larger loss. Reads one map at a time."
     total, names = {}, []
@@ -273,7 +273,7 @@ def _eligible(scores, protect, protected, contrast, share):
                 yield v
     return pieces
 
-# %% ../nbs/02_ablation.ipynb #fcf868ec
+# %% ../nbs/02_ablation.ipynb #e5e23cef
 def _layer(name):
     "Number of a weight's layer, from its name."
     found = re.search(r"\.(\d+)\.", name)
@@ -307,7 +307,7 @@ def _of_targets(scores, fraction, of):
     if fraction * whole > scores.numel: raise ValueError(f"{fraction:.4%} of the model's {whole:,} weights are more than the {scores.numel:,} targeted ones")
     return fraction * whole / scores.numel
 
-# %% ../nbs/02_ablation.ipynb #4e6c0a1e
+# %% ../nbs/02_ablation.ipynb #3be90855
 def select(
     scores: Scores,             # importance for one ability
     fraction: float,            # of the targeted weights (0.01024 = 1.024 %)
@@ -333,7 +333,7 @@ def bottom(scores: Scores, fraction: float) -> Region:
     meta = dict(scores.meta, ability=f"bottom-{scores.meta.get('ability', '')}")
     return _ranked(scores, _of_targets(scores, fraction, "mlp"), upside_down, "global", meta)
 
-# %% ../nbs/02_ablation.ipynb #76921941
+# %% ../nbs/02_ablation.ipynb #5533ad91
 def random_like(
     regions,          # a region, or several
     model,            # the model they are of
@@ -353,7 +353,7 @@ def random_like(
     mix = torch.randperm(len(which), generator=g)
     return Region.ranked(list(regions[0].indices), which[mix], position[mix], regions[0].numel, dict(ability=f"random-{seed}"))
 
-# %% ../nbs/02_ablation.ipynb #f9a18e84
+# %% ../nbs/02_ablation.ipynb #9d69dab6
 def held_out_text(tokenizer, n: int = 15, words: int = 50) -> list:
     "Encoded passages of ordinary text from the held-out half."
     return encode_text(tokenizer, ordinary_text(n, words, held_out=True))
@@ -367,7 +367,7 @@ def perplexity(model, encoded: list, budget: int = 2048) -> float:
         total, n = total + nll.double().sum().item(), n + int(count.sum())
     return math.exp(min(total / n, 700)) if math.isfinite(total) else math.inf
 
-# %% ../nbs/02_ablation.ipynb #195ae2bc
+# %% ../nbs/02_ablation.ipynb #749dc323
 PROMPTS = ("The weather this morning was", "My sister works in a", "To make a good soup, you")
 
 @torch.no_grad()
@@ -393,7 +393,7 @@ def fluency(
     made = continuations(model, tokenizer, prompts, tokens)
     return dict(perplexity=perplexity(model, encoded or held_out_text(tokenizer)), distinct_2=_distinct(made, 2), repetition=1 - _distinct(made, 4))
 
-# %% ../nbs/02_ablation.ipynb #c77fec8c
+# %% ../nbs/02_ablation.ipynb #3a34ec33
 @torch.no_grad()
 def choice_loss(model, tokenizer, questions, style: str = "cloze", budget: int = 2048) -> float:
     "Mean cross-entropy of the right option among a question's options, in nats."
@@ -404,7 +404,7 @@ def choice_loss(model, tokenizer, questions, style: str = "cloze", budget: int =
         total += F.cross_entropy(scores, torch.tensor([right[i] for i in g]), reduction="sum").item()
     return total / len(right)
 
-# %% ../nbs/02_ablation.ipynb #48fff748
+# %% ../nbs/02_ablation.ipynb #ceaab861
 def measure_k(model, regions: dict, encoded: list, intact: float = None) -> pd.DataFrame:
     "Perplexity without each of `regions` (name -> `Region`), and its rise over the intact model's."
     intact, rows = intact or perplexity(model, encoded), []
@@ -438,7 +438,7 @@ def calibrate_k(
         ks[ability] = ladder[high]
     return ks, pd.DataFrame(rows, columns=rise.index).reset_index(drop=True)
 
-# %% ../nbs/02_ablation.ipynb #9c702372
+# %% ../nbs/02_ablation.ipynb #c22273d6
 def curve_k(
     model, tokenizer,
     regions: dict,        # name -> `Region`, controls among them
@@ -454,7 +454,7 @@ def curve_k(
         with ablated(model, region.top(k)): rows.append(row(name, k))
     return pd.DataFrame(rows)
 
-# %% ../nbs/02_ablation.ipynb #9b26b19f
+# %% ../nbs/02_ablation.ipynb #4650ce0a
 def specificity(
     model, tokenizer,
     regions: dict,      # name -> `Region`: an ability's, or a control
@@ -488,7 +488,7 @@ def draw_specificity(
     plt.setp(ax.get_xticklabels(), rotation=35, ha="right")
     return ax
 
-# %% ../nbs/02_ablation.ipynb #d8e14f94
+# %% ../nbs/02_ablation.ipynb #657463c5
 def overlap(
     regions: dict,  # name -> `Region`
     model,          # the model they are of: it knows how large each tensor is

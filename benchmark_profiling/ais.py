@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['MIN_ITEMS', 'CONTROLS', 'COLUMNS', 'HUES', 'KEY', 'AIS', 'ais', 'items_needed', 'bh', 'Profile', 'profile',
-           'describe', 'draw_heatmap', 'draw_ribbons', 'as_text', 'as_html', 'diagnose', 'save_profile', 'load_profile']
+           'describe', 'draw_heatmap', 'draw_ribbons', 'as_text', 'as_html', 'Comparison', 'compare', 'draw_comparison',
+           'diagnose', 'more_items', 'save_profile', 'load_profile']
 
-# %% ../nbs/03_ais.ipynb #fd97a03f
+# %% ../nbs/03_ais.ipynb #bec19fe1
 import hashlib, html, json, os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +17,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-# %% ../nbs/03_ais.ipynb #e7c23640
+# %% ../nbs/03_ais.ipynb #6870e6fb
 MIN_ITEMS = 20  # below this many items an interval means nothing, and none is given
 
 class AIS(NamedTuple):
@@ -31,29 +32,30 @@ class AIS(NamedTuple):
     chance: float   # mean score of a guesser on these items
     n: int          # number of items
 
-# %% ../nbs/03_ais.ipynb #498f9c25
+# %% ../nbs/03_ais.ipynb #024d2cf2
 def _moments(x, d, chance, binary):
-    "Means, variances and covariances of the losses `d` (n, m) and of `x - chance` (n,)"
+    "Means, variances and covariance of the losses `d` (n, m) and of `x - chance` (n, 1 or m)"
     n, w, e = len(x), np.ones(len(x)), x - chance
-    dm, em = d.mean(0), e.mean()
+    dm, em = d.mean(0), e.mean(0)
     if binary:  # pseudo-items (intact, ablated) = (1,1) (1,0) (0,1) (0,0), half a weight each
         d = np.vstack([d, np.repeat([[0.], [1], [-1], [0]], d.shape[1], 1)])
-        e, w = np.r_[e, np.array([1., 1, 0, 0]) - chance.mean()], np.r_[w, [.5]*4]
+        e = np.vstack([e, np.repeat([[1.], [1], [0], [0]], e.shape[1], 1) - np.mean(chance)])
+        w = np.r_[w, [.5]*4]
     dc, ec, N = d - w@d/w.sum(), e - w@e/w.sum(), w.sum() - 1
-    return dm, em, w@dc**2/N, w@ec**2/N, (w*ec)@dc/N, n
+    return dm, em, w@dc**2/N, w@ec**2/N, w@(ec*dc)/N, n
 
-def _fieller(dm, em, vd, ve, cv, n, alpha):
-    "All r for which a paired t test does not reject mean(d - r e) = 0: lower and upper ends (m,)"
-    t2 = stats.t.ppf(1 - alpha/2, n-1)**2 / n
+def _fieller(dm, em, vd, ve, cv, n, alpha, df=None):
+    "All r for which a paired t test does not reject mean(d - r e) = 0: lower and upper ends; without end where e may be 0"
+    t2 = stats.t.ppf(1 - alpha/2, n - 1 if df is None else df)**2 / n
     a, b, c = em**2 - t2*ve, dm*em - t2*cv, dm**2 - t2*vd
-    root = np.sqrt(np.maximum(b**2 - a*c, 0))
-    return (b - root)/a, (b + root)/a
+    a, root = np.where(a > 0, a, np.nan), np.sqrt(np.maximum(b**2 - a*c, 0))
+    return np.nan_to_num((b - root)/a, nan=-np.inf), np.nan_to_num((b + root)/a, nan=np.inf)
 
 def _bootstrap(x, d, chance, resamples, seed, alpha):
     "Percentile interval of the ratio; the same resampled items serve all columns of `d`"
     n, rng, out = len(x), np.random.default_rng(seed), []
     M = np.column_stack([x - chance, d]).astype(np.float32)
-    step = max(1, 20_000_000//n)
+    step = max(1, 2_000_000//n)
     for k in range(0, resamples, step):
         b = min(step, resamples - k)
         at = rng.integers(0, n, (b, n)) + n*np.arange(b)[:, None]
@@ -64,22 +66,22 @@ def _bootstrap(x, d, chance, resamples, seed, alpha):
     r = np.where(em > 0, dm/np.where(em > 0, em, 1), np.copysign(np.inf, dm))
     return np.quantile(r, [alpha/2, 1 - alpha/2], axis=0, method='nearest')
 
-# %% ../nbs/03_ais.ipynb #c0a66af8
+# %% ../nbs/03_ais.ipynb #a6dc6201
 def _mcnemar(d):
     "Exact two-sided McNemar p-values for the columns of `d`, whose entries are -1, 0 or 1"
     lost, gained = (d > 0).sum(0), (d < 0).sum(0)
     return np.minimum(1, 2*stats.binom.cdf(np.minimum(lost, gained), lost + gained, .5))
 
-def _t_test(dm, vd, n):
+def _t_test(dm, vd, n, df=None):
     "Two-sided paired t test; 1 where nothing differs at all"
     se = np.sqrt(vd/n)
-    return np.where(se > 0, 2*stats.t.sf(np.abs(dm)/np.where(se > 0, se, 1), n-1), np.where(dm == 0, 1., 0.))
+    return np.where(se > 0, 2*stats.t.sf(np.abs(dm)/np.where(se > 0, se, 1), n - 1 if df is None else df), np.where(dm == 0, 1., 0.))
 
 def _above_chance(em, ve, n, alpha):
     "Is the mean score above chance, at one-sided level alpha/2?"
-    return bool(em > stats.t.ppf(1 - alpha/2, n-1)*np.sqrt(ve/n)) if n > 1 else False
+    return em > stats.t.ppf(1 - alpha/2, n-1)*np.sqrt(ve/n)
 
-# %% ../nbs/03_ais.ipynb #6da9e1b2
+# %% ../nbs/03_ais.ipynb #3b6b62d7
 def _check_items(intact, ablated, chance):
     "Three float arrays of the same length, or a ValueError that says what is wrong"
     x, y = np.asarray(intact, float), np.asarray(ablated, float)
@@ -103,7 +105,7 @@ def _interval(x, d, chance, binary, resamples, seed, alpha, interval):
     if interval == 'bootstrap': return _bootstrap(x, d, chance, resamples, seed, alpha)
     raise ValueError(f"interval must be 'fieller' or 'bootstrap', got {interval!r}")
 
-# %% ../nbs/03_ais.ipynb #8a2c9bdc
+# %% ../nbs/03_ais.ipynb #74100a23
 def ais(
     intact,                   # scores of the intact model, one per item
     ablated,                  # scores without the ability, same items in the same order
@@ -115,17 +117,17 @@ def ais(
 ) -> AIS:
     "Ability Impact Score of one ability on one benchmark. Raises ValueError if the items don't pair up."
     x, y, c = _check_items(intact, ablated, chance)
-    d, binary = (x - y)[:, None], _binary(x, y)
+    x, c, d, binary = x[:, None], c[:, None], (x - y)[:, None], _binary(x, y)
+    nan, n, ends = float('nan'), len(x), (float(x.mean()), float(y.mean()), float(c.mean()), len(x))
+    if n < MIN_ITEMS: return AIS(float(d.mean()/(x - c).mean()) if x.mean() > c.mean() else nan, nan, nan, nan, 'too few', *ends)
     dm, em, vd, ve, cv, n = _moments(x, d, c, binary)
-    nan, ends = float('nan'), (float(x.mean()), float(y.mean()), float(c.mean()), n)
-    if n < MIN_ITEMS: return AIS(float(dm[0]/em) if em > 0 else nan, nan, nan, nan, 'too few', *ends)
     if not _above_chance(em, ve, n, alpha): return AIS(nan, nan, nan, nan, 'not profiled', *ends)
     lo, hi = _interval(x, d, c, binary, resamples, seed, alpha, interval)
     p = _mcnemar(d) if binary else _t_test(dm, vd, n)
-    return AIS(float(dm[0]/em), float(lo[0]), float(hi[0]), float(p[0]), 'ok', *ends)
+    return AIS(float(dm[0]/em[0]), float(lo[0]), float(hi[0]), float(p[0]), 'ok', *ends)
 
-# %% ../nbs/03_ais.ipynb #6566098c
-CONTROLS = ('random-', 'bottom-')  # prefixes of state names that are controls, not abilities
+# %% ../nbs/03_ais.ipynb #0f70695d
+CONTROLS = ('random-', 'bottom-', 'intact-')  # prefixes of state names that are controls, not abilities
 
 def _wide(rows, task, column):
     "One row per item, one column per state, for one task; ValueError where states don't match item for item"
@@ -145,7 +147,7 @@ def _metric(rows, on):
     "The score column to use: `p_gold` where it is there for every row of the task"
     return 'p_gold' if on == 'p_gold' and 'p_gold' in rows and rows['p_gold'].notna().all() else 'score'
 
-# %% ../nbs/03_ais.ipynb #141db893
+# %% ../nbs/03_ais.ipynb #0450a195
 def _n_needed(em, vd, ais, power, alpha):
     "Items at which a paired test sees `ais` with probability `power`"
     z = stats.norm.ppf(1 - alpha/2) + stats.norm.ppf(power)
@@ -162,43 +164,73 @@ def items_needed(
     "How many items it takes to tell an AIS of `ais` from 0. Raises ValueError where the intact model is not above chance."
     x, y, c = _check_items(intact, ablated, chance)
     if ais == 0 or not 0 < power < 1: raise ValueError(f'ais must not be 0 and power must lie in (0, 1), got {ais} and {power}')
-    dm, em, vd, ve, cv, n = _moments(x, (x - y)[:, None], c, _binary(x, y))
+    dm, em, vd, ve, cv, n = _moments(x[:, None], (x - y)[:, None], c[:, None], _binary(x, y))
     if not _above_chance(em, ve, n, alpha):
         raise ValueError(f'the intact model ({x.mean():.3f}) is not above chance ({c.mean():.3f}) on these {n} items')
-    return int(_n_needed(em, vd[0], ais, power, alpha))
+    return int(_n_needed(em, vd, ais, power, alpha)[0])
 
-# %% ../nbs/03_ais.ipynb #e71be776
-def _benchmark(rows, task, on, resamples, seed, alpha, interval):
-    "All cells of one benchmark, controls included, as a list of dicts"
+# %% ../nbs/03_ais.ipynb #0d5d6888
+def _between(tables):
+    "From the random states' scores, one (items x regions) table a task: `{task: (tau², noise of a region's mean)}` and degrees of freedom"
+    parts = {}
+    for task, R in tables.items():
+        n, K = R.shape
+        if K < 2 or n < 2: continue
+        Y = R.to_numpy(); dev = Y.mean(0) - Y.mean()
+        rest = Y - Y.mean(0) - Y.mean(1, keepdims=True) + Y.mean()
+        noise = (rest**2).sum()/(n-1)/(K-1)/n
+        parts[task] = n, dev@dev/(K-1), noise, pd.Series(dev/np.sqrt(noise) if noise > 0 else 0*dev, R.columns)
+    if not parts: return {}, 0
+    seen = [(n, own/noise) for n, own, noise, _ in parts.values() if noise > 0]
+    excess = sum(F - 1 for _, F in seen)/max(sum(n for n, _ in seen), 1)  # pooled F - 1 per item
+    Z = pd.DataFrame({task: z for task, (*_, z) in parts.items()}).fillna(0).to_numpy()
+    G, least = Z@Z.T, max(len(Z) - 1, 1)
+    df = max(least, least*np.trace(G)**2/(G**2).sum()) if G.any() else least
+    return {task: (max(0, own - noise, excess*n*noise), noise) for task, (n, own, noise, _) in parts.items()}, df
+
+def _beyond(x, Y, R, chance, binary, between, df, alpha):
+    "Specific effect of the states `Y` (n, m) beyond the random states `R` (n, K): value, lo, hi, p; only a value where K < 2"
+    dm, em, vd, ve, cv, n = _moments(x, R.mean(1, keepdims=True) - Y, chance, binary)
+    if between is None: return dm/em, *np.full((3, len(dm)), np.nan)
+    (tau2, noise), K = between, R.shape[1]
+    var = vd/n + tau2*(1 + 1/K)
+    df = var**2/((vd/n)**2/(n-1) + ((tau2 + noise)*(1 + 1/K))**2/df + 1e-300)  # Satterthwaite
+    return dm/em, *_fieller(dm, em, var*n, ve, cv, n, alpha, df), _t_test(dm, var*n, n, df)
+
+# %% ../nbs/03_ais.ipynb #6d40e43f
+def _table(rows, task, on):
+    "One task: metric, scores (items x states), and chance per item (n, 1); ValueError where something is wrong"
     metric = _metric(rows, on)
     S = _wide(rows, task, metric)
-    first = rows[rows.state == 'intact'].set_index('item_id')
-    states = [s for s in S if s != 'intact']
-    if not states: return []
     if S.isna().any(axis=None): raise ValueError(f'task {task!r}: {int(S.isna().sum().sum())} scores are missing (NaN)')
-    try: x, _, c = _check_items(S['intact'], S['intact'], first['chance'].reindex(S.index))
+    chance = rows[rows.state == 'intact'].set_index('item_id')['chance'].reindex(S.index)
+    try: c = _check_items(S['intact'], S['intact'], chance)[2]
     except ValueError as e: raise ValueError(f'task {task!r}: {e}') from None
-    refs = {s: [r for r in states if r.startswith('random-') and r != s] for s in states}
-    ref = np.column_stack([S[refs[s]].mean(axis=1) if refs[s] else S[s] for s in states])
-    Y, m, binary = S[states].to_numpy(), len(states), _binary(S.to_numpy())
-    d = np.hstack([x[:, None] - Y, ref - Y])
-    dm, em, vd, ve, cv, n = _moments(x, d, c, binary)
-    status = 'too few' if n < MIN_ITEMS else 'ok' if _above_chance(em, ve, n, alpha) else 'not profiled'
-    nan = np.full(2*m, np.nan)
-    val, (lo, hi), p, need = nan, (nan, nan), nan, nan
-    if status == 'ok' or status == 'too few' and em > 0: val = dm/em
-    if status == 'ok':
-        lo, hi = _interval(x, d, c, binary, resamples, seed, alpha, interval)
-        p, need = _t_test(dm, vd, n), _n_needed(em, vd, .05, .8, alpha)
-        if binary: p = np.r_[_mcnemar(d[:, :m]), p[m:]]
-    spec = [np.array([v[m+i] if refs[s] else np.nan for i, s in enumerate(states)]) for v in (val, lo, hi, p)]
-    return [dict(benchmark=task, ability=s, base=x.mean(), ablated=Y[:, i].mean(), chance=c.mean(), ais=val[i], lo=lo[i],
-                 hi=hi[i], p=p[i], specific=spec[0][i], n=n, status=status, specific_lo=spec[1][i],
-                 specific_hi=spec[2][i], specific_p=spec[3][i], metric=metric, needed=need[i]) for i, s in enumerate(states)]
+    return metric, S, c[:, None]
 
-# %% ../nbs/03_ais.ipynb #d8f63cec
+def _random(S): return S[[s for s in S if s.startswith('random-')]]
+
+def _cells(task, metric, S, c, between, df, resamples, seed, alpha, interval):
+    "All cells of one task, controls included, as a table"
+    states = [s for s in S if s != 'intact']
+    x, Y, binary = S[['intact']].to_numpy(), S[states].to_numpy(), _binary(S.to_numpy())
+    d, n, nan = x - Y, len(S), np.nan
+    dm, em, vd, ve, cv, _ = _moments(x, d, c, binary)
+    status = 'too few' if n < MIN_ITEMS else 'ok' if _above_chance(em, ve, n, alpha)[0] else 'not profiled'
+    out = pd.DataFrame(dict(benchmark=task, ability=states, base=x.mean(), ablated=Y.mean(0), chance=c.mean(), ais=nan, lo=nan, hi=nan, p=nan,
+                            specific=nan, n=n, status=status, specific_lo=nan, specific_hi=nan, specific_p=nan, metric=metric, needed=nan))
+    if status == 'ok' or status == 'too few' and em[0] > 0: out['ais'] = dm/em
+    if status != 'ok': return out
+    out['lo'], out['hi'] = _interval(x, d, c, binary, resamples, seed, alpha, interval)
+    out['p'], out['needed'] = _mcnemar(d) if binary else _t_test(dm, vd, n), _n_needed(em, vd, .05, .8, alpha)
+    R, own = _random(S).to_numpy(), ~out.ability.str.startswith('random-').to_numpy()
+    if R.size and own.any():
+        out.loc[own, ['specific', 'specific_lo', 'specific_hi', 'specific_p']] = np.column_stack(_beyond(x, Y[:, own], R, c, binary, between, df, alpha))
+    return out
+
+# %% ../nbs/03_ais.ipynb #ebcc8a52
 COLUMNS = ['model', 'benchmark', 'ability', 'base', 'ablated', 'chance', 'ais', 'lo', 'hi', 'p', 'q', 'specific', 'n',
-           'status', 'specific_lo', 'specific_hi', 'specific_p', 'metric', 'needed']
+           'status', 'specific_lo', 'specific_hi', 'specific_p', 'specific_q', 'metric', 'needed']
 
 def bh(
     p,  # p-values; NaN where there was no test
@@ -208,13 +240,14 @@ def bh(
     if ok.any(): q[ok] = stats.false_discovery_control(p[ok])
     return q
 
-# %% ../nbs/03_ais.ipynb #07144b1c
+# %% ../nbs/03_ais.ipynb #bc868fa5
 @dataclass(frozen=True, repr=False)
 class Profile:
     "Abilities x benchmarks: impact scores with intervals, tests and controls"
     frame: pd.DataFrame     # one row per cell, columns as in `COLUMNS`
     controls: pd.DataFrame  # the same for random and bottom regions
     meta: dict = field(default_factory=dict)  # model, on, alpha, interval, resamples, seed
+    outcomes: pd.DataFrame = None             # what it was made from, where at hand; `compare` pairs items with it
 
     @property
     def alpha(self) -> float: return self.meta.get('alpha', 0.05)
@@ -235,6 +268,9 @@ class Profile:
     def ribbons(self, ax=None):
         "Abilities joined to the benchmarks that rest on them; returns the matplotlib axes"
         return draw_ribbons(self.frame, self.alpha, ax)
+    def compare(self, other: 'Profile'):
+        "Cell by cell against another profile: a `Comparison`"
+        return compare(self, other)
     def save(self, folder) -> Path:
         "Write `profile.parquet` and `profile.json` into `folder`"
         return save_profile(self, folder)
@@ -243,7 +279,7 @@ class Profile:
         "Read what `save` wrote; ValueError if it is damaged"
         return load_profile(folder)
 
-# %% ../nbs/03_ais.ipynb #a496e738
+# %% ../nbs/03_ais.ipynb #6f42e1ba
 def profile(
     outcomes: pd.DataFrame,   # tidy: state, task, item_id, score, chance and, if there, p_gold
     model: str='',            # name of the model, for the table
@@ -258,18 +294,18 @@ def profile(
     if lack: raise ValueError(f'outcomes lack the columns: {", ".join(sorted(lack))}')
     if not len(outcomes): raise ValueError('no outcomes: the table is empty')
     if on not in ('p_gold', 'score'): raise ValueError(f"on must be 'p_gold' or 'score', got {on!r}")
-    cells = []
-    for task, rows in outcomes.groupby('task'):
-        cells += _benchmark(rows, task, on, resamples, seed, alpha, interval)
-    if not cells: raise ValueError("outcomes hold no state beside 'intact'")
-    df = pd.DataFrame(cells).assign(model=model, q=np.nan)[COLUMNS]
+    tables = {task: _table(rows, task, on) for task, rows in outcomes.groupby('task')}
+    between, free = _between({task: _random(S) for task, (_, S, _) in tables.items()})
+    cells = [_cells(task, *table, between.get(task), free, resamples, seed, alpha, interval) for task, table in tables.items() if table[1].shape[1] > 1]
+    if not len(cells): raise ValueError("outcomes hold no state beside 'intact'")
+    df = pd.concat(cells, ignore_index=True).assign(model=model, q=np.nan, specific_q=np.nan)[COLUMNS]
     control = df.ability.str.startswith(CONTROLS)
     parts = [df[m].sort_values(['benchmark', 'ability'], ignore_index=True) for m in (~control, control)]
-    for part in parts: part['q'] = bh(part.p)
+    for part in parts: part['q'], part['specific_q'] = bh(part.p), bh(np.maximum(part.p, part.specific_p))
     meta = dict(model=model, on=on, alpha=alpha, interval=interval, resamples=resamples, seed=seed)
-    return Profile(parts[0], parts[1], meta)
+    return Profile(parts[0], parts[1], meta, outcomes)
 
-# %% ../nbs/03_ais.ipynb #05c906e9
+# %% ../nbs/03_ais.ipynb #45bf553b
 def _label(key): return key.replace('_', ' ')
 def _signed(v, d=2):
     "+0.12, with a true minus sign, and no sign for a zero"
@@ -280,20 +316,24 @@ def _span(lo, hi, f): return f(lo) if f(lo) == f(hi) else f'{f(lo)} to {f(hi)}'
 def _plural(n, what): return f'{n} {what}' + ('' if n == 1 else 's')
 
 def _flags(frame, alpha):
-    "Per cell: profiled, apart from 0 (FDR over the grid), apart from the random regions too (FDR again)"
+    "Per cell: profiled; apart from 0; and beyond the random regions as well. Both by FDR over the grid"
     ok = frame.status.eq('ok')
-    apart = ok & (frame.q < alpha)
-    specific = apart & (bh(frame.specific_p) < alpha) & (np.sign(frame.specific) == np.sign(frame.ais))
-    return ok, apart, specific
+    return ok, ok & (frame.q < alpha), ok & (frame.specific_q < alpha) & (np.sign(frame.specific) == np.sign(frame.ais))
 
 def _control_words(controls, alpha):
-    "One sentence on how the random regions themselves come out"
-    rand = controls[controls.ability.str.startswith('random-') & controls.status.eq('ok')]
-    if not len(rand): return 'No random regions were measured, so nothing here is known to be specific to an ability.'
-    return (f'The {_plural(rand.ability.nunique(), "random region")} themselves have AIS {_signed(rand.ais.min(), 3)} to {_signed(rand.ais.max(), 3)}; '
-            f'{int((rand.q < alpha).sum())} of their {len(rand)} cells are told apart from 0.')
+    "A sentence each on the random regions and on the repeated intact model"
+    ok = controls[controls.status.eq('ok')]
+    rand, again = (ok[ok.ability.str.startswith(s)] for s in ('random-', 'intact-'))
+    K = rand.ability.nunique()
+    out = [f'The {_plural(K, "random region")} themselves have AIS {_signed(rand.ais.min(), 3)} to {_signed(rand.ais.max(), 3)}; '
+           f'{int((rand.q < alpha).sum())} of their {len(rand)} cells are told apart from 0.' + (
+           ' One does not show how far regions differ: take five for specific effects.' if K == 1 else
+           ' With so few, an effect must stand far outside of them to count as specific: five see more.' if K < 5 else '')
+           if K else 'No random regions were measured, so nothing here is known to be specific to an ability.']
+    if len(again): out.append(f'Noise floor: the intact model, evaluated again, has AIS {_signed(again.ais.min(), 4)} to {_signed(again.ais.max(), 4)}.')
+    return out
 
-# %% ../nbs/03_ais.ipynb #7ed5fb64
+# %% ../nbs/03_ais.ipynb #46148ce1
 def describe(
     frame: pd.DataFrame,     # cells of the abilities, columns as in `COLUMNS`
     controls: pd.DataFrame,  # cells of the controls
@@ -306,8 +346,8 @@ def describe(
     loss, gain = int((apart & (frame.ais > 0)).sum()), int((apart & (frame.ais < 0)).sum())
     losses = f'{loss} {"loss" if loss == 1 else "losses"}, {_plural(gain, "gain")}'
     line = f'{int(apart.sum())} of {int(ok.sum())} profiled cells are told apart from 0 (false discovery rate {_pct(alpha)}): {losses}.'
-    if frame.specific.notna().any(): line += f' {int(specific.sum())} of them also from the mean of the random regions.'
-    out += [line, _control_words(controls, alpha)]
+    if frame.specific.notna().any(): line += f' {int(specific.sum())} of them go beyond what random regions do.'
+    out += [line, *_control_words(controls, alpha)]
     for status, why in (('not profiled', 'the intact model is not above chance'), ('too few', f'fewer than {MIN_ITEMS} items')):
         off = frame[frame.status.eq(status)]
         if len(off): out.append(f'{_plural(len(off), "cell")} {status} ({why}): {", ".join(sorted(off.benchmark.unique()))}.')
@@ -318,7 +358,7 @@ def describe(
                 f'To see AIS = 0.05 takes {_span(need.min(), need.max(), lambda v: f"{v:,.0f}")} items, depending on the benchmark (one test at 5 %).']
     return '\n'.join(out)
 
-# %% ../nbs/03_ais.ipynb #617294f3
+# %% ../nbs/03_ais.ipynb #f04a4740
 def _scale(values):
     "Symmetric colour scale that fits the values: 0.05 at least, 1 at most"
     top = np.nanmax(np.abs(values)) if np.isfinite(values).any() else 0
@@ -335,12 +375,12 @@ def _cell(ax, x, y, row, color, apart, specific, width=1.):
     rgb = np.array(color(row.ais)[:3])
     rgb = rgb if known else .3*rgb + .7
     box(facecolor=rgb, edgecolor='white', lw=1.5)
-    ink = '#8a8a8a' if not known else 'white' if rgb @ [.3, .59, .11] < .48 else 'black'
+    ink = '#767676' if not known else 'white' if rgb @ [.3, .59, .11] < .48 else 'black'
     ax.text(x, y, _signed(row.ais) + ('?' if row.status == 'too few' else ''), ha='center', va='center', color=ink,
             fontsize=10 if apart else 9, fontweight='bold' if apart else 'normal')
     if specific: box(.05, facecolor='none', edgecolor='black', lw=1.6)
 
-# %% ../nbs/03_ais.ipynb #5e2bb783
+# %% ../nbs/03_ais.ipynb #ac186709
 def _heat_axes(ax, frame, ys, benches):
     "Labels: abilities on the left; name, intact score, chance and n of each benchmark on top"
     for y, name in ys.items(): ax.text(-.62, y, name, ha='right', va='center', fontsize=10)
@@ -356,11 +396,22 @@ def _heat_axes(ax, frame, ys, benches):
     ax.set(xlim=(-.5, max(len(benches), 4) - .5), ylim=(max(ys) + (2.2 if len(benches) > 6 else 3.4), -.5), xticks=[], yticks=[])
     for side in ax.spines.values(): side.set_visible(False)
 
+def _below(controls):
+    "Rows under the heat map: what random regions do, and the intact model evaluated again; `{name: {benchmark: text}}`"
+    out = {}
+    for prefix, name, d in (('random-', 'random region', 2), ('intact-', 'intact again', 3)):
+        rows = controls[controls.ability.str.startswith(prefix)]
+        if not len(rows): continue
+        name = f'{_plural(rows.ability.nunique(), name)}: range' if d == 2 else 'intact again: noise floor'
+        out[name] = {b: ' … '.join(dict.fromkeys(_signed(v, d) for v in (g.ais.min(), g.ais.max()))) if g.ais.notna().any() else '–'
+                     for b, g in rows.groupby('benchmark')}
+    return out
+
 def _heat_key(ax, y, color, top, alpha):
     "The legend under the heat map: sample cells and what they mean"
     from types import SimpleNamespace as R
     v = max(round(.6*top, 2), .02)
-    items = [(R(ais=v, lo=v/2, hi=2*v, status='ok'), True, True, 'also apart from\nrandom regions'),
+    items = [(R(ais=v, lo=v/2, hi=2*v, status='ok'), True, True, 'apart from 0 and\nbeyond random'),
              (R(ais=v, lo=v/2, hi=2*v, status='ok'), True, False, f'apart from 0\n(FDR {_pct(alpha)})'),
              (R(ais=v/2, lo=.01, hi=2*v, status='ok'), False, False, 'own interval\nexcludes 0'),
              (R(ais=v/2, lo=-v, hi=v, status='ok'), False, False, 'interval\ncontains 0'),
@@ -374,7 +425,7 @@ def _heat_key(ax, y, color, top, alpha):
         ax.text(x + .42, y, text, ha='left', va='center', fontsize=8, color='#333333', linespacing=1.1)
     for p in [*ax.patches, *ax.texts]: p.set_clip_on(False)
 
-# %% ../nbs/03_ais.ipynb #77ed270c
+# %% ../nbs/03_ais.ipynb #8b01e0be
 def draw_heatmap(
     frame: pd.DataFrame,     # cells of the abilities, columns as in `COLUMNS`
     controls: pd.DataFrame,  # cells of the controls
@@ -384,9 +435,9 @@ def draw_heatmap(
     "Abilities x benchmarks in colour, with what is known and what is not; returns the axes"
     import matplotlib as mpl, matplotlib.pyplot as plt
     abilities, benches = sorted(frame.ability.unique()), sorted(frame.benchmark.unique())
-    rand = controls[controls.ability.str.startswith('random-')]
+    below = _below(controls)
     if ax is None:
-        w, h = .98*max(len(benches), 4), .42*(len(abilities) + (1.7 if len(benches) > 6 else 2.9) + 1.25*bool(len(rand)))
+        w, h = .98*max(len(benches), 4), .42*(len(abilities) + (1.7 if len(benches) > 6 else 2.9) + .75*len(below) + .5*bool(below))
         fig = plt.figure(figsize=(w + 3.7, h + 1.2))
         ax = fig.add_axes((2.6/(w + 3.7), .02/(h + 1.2), w/(w + 3.7), h/(h + 1.2)))
     top = _scale(frame.ais.to_numpy(float))
@@ -395,11 +446,9 @@ def draw_heatmap(
     _, apart, specific = _flags(frame, alpha)
     for i, row in frame.iterrows():
         _cell(ax, benches.index(row.benchmark), abilities.index(row.ability), row, scale.to_rgba, apart[i], specific[i])
-    if len(rand):
-        y = len(abilities) + .25; ys[y] = f'{_plural(rand.ability.nunique(), "random region")}: range'
-        for b, g in rand.groupby('benchmark'):
-            ends = [_signed(v) for v in (g.ais.min(), g.ais.max())] if g.ais.notna().any() else ['–']
-            ax.text(benches.index(b), y, ' … '.join(dict.fromkeys(ends)), ha='center', va='center', fontsize=8, color='#444444')
+    for i, (name, texts) in enumerate(below.items()):
+        y = len(abilities) + .25 + .75*i; ys[y] = name
+        for b, text in texts.items(): ax.text(benches.index(b), y, text, ha='center', va='center', fontsize=8, color='#444444')
     _heat_axes(ax, frame, ys, benches)
     _heat_key(ax, max(ys) + 1.6, scale.to_rgba, top, alpha)
     rows = len(abilities)/(ax.get_ylim()[0] + .5)
@@ -408,7 +457,7 @@ def draw_heatmap(
     bar.ax.yaxis.set_major_formatter(lambda v, _: _signed(v)); bar.ax.tick_params(labelsize=8, length=2)
     return ax
 
-# %% ../nbs/03_ais.ipynb #8646a1ac
+# %% ../nbs/03_ais.ipynb #939aeb9c
 HUES = ('#332288', '#88CCEE', '#44AA99', '#117733', '#999933', '#DDCC77', '#CC6677', '#882255', '#AA4499', '#661100')
 
 def _band(x0, x1, a0, a1, b0, b1):
@@ -433,7 +482,7 @@ def _stack(names, width, gap, least):
     mid = (ends[-1] - gap)/2
     return {n: (ends[i] - mid, ends[i] - mid + size[i]) for i, n in enumerate(names)}
 
-# %% ../nbs/03_ais.ipynb #85accf8d
+# %% ../nbs/03_ais.ipynb #ebae80b9
 def _links(frame, least=.05):
     "Cells over `least` as (ability, benchmark, AIS), apart into sure (interval excludes 0) and unsure"
     f = frame[frame.status.isin(['ok', 'too few']) & (frame.ais > least)]
@@ -461,7 +510,7 @@ def _layout(frame, sure, unsure, thin):
             for a, b, w in mine: ends[k][a, b] = (y, y + w); y += w
     return nodes, sums, ends, unit
 
-# %% ../nbs/03_ais.ipynb #dae2bea6
+# %% ../nbs/03_ais.ipynb #be2e43d6
 def _nodes(ax, frame, nodes, sums, hue):
     "Bars and labels on both sides"
     n, off = frame.groupby('benchmark').n.first(), frame[frame.status.eq('not profiled')].benchmark.unique()
@@ -487,7 +536,7 @@ def _ribbon_key(ax, y, sure, unsure, alpha):
         ax.plot([.84, .92], [y, y], ls=(0, (4, 3)), lw=1.2, color='#777777')
         ax.text(.94, y, 'AIS > 0.05, but its\ninterval contains 0', va='center', fontsize=9)
 
-# %% ../nbs/03_ais.ipynb #d0d41da4
+# %% ../nbs/03_ais.ipynb #5cd70616
 def draw_ribbons(
     frame: pd.DataFrame,  # cells of the abilities, columns as in `COLUMNS`
     alpha: float=0.05,    # 1 - confidence, for the legend
@@ -519,7 +568,7 @@ def draw_ribbons(
     ax.set_title(frame.model.iloc[0], fontsize=12, fontweight='bold', pad=22)
     return ax
 
-# %% ../nbs/03_ais.ipynb #68374a25
+# %% ../nbs/03_ais.ipynb #7d6af51d
 def _mark(row, apart, specific):
     "The AIS of a cell as text, with its marks"
     if not np.isfinite(row.ais): return 'not prof.' if row.status == 'not profiled' else '–'
@@ -534,7 +583,7 @@ def _grid(frame, alpha, f):
 
 def _range(row): return f'{_signed(row.lo)}…{_signed(row.hi)}' if np.isfinite(row.lo) else ''
 
-KEY = '** apart from 0 and from the random regions   * apart from 0   ( ) interval contains 0   ? too few items'
+KEY = '** apart from 0 and beyond the random regions   * apart from 0   ( ) interval contains 0   ? too few items'
 
 def as_text(
     frame: pd.DataFrame,     # cells of the abilities, columns as in `COLUMNS`
@@ -552,7 +601,7 @@ def as_text(
         lines.append(' '*side + ''.join(f'{ends.loc[a, b]:>{w}}' for b, w in wide.items()))
     return '\n'.join([*lines, KEY, '', describe(frame, controls, alpha)])
 
-# %% ../nbs/03_ais.ipynb #6fb7961f
+# %% ../nbs/03_ais.ipynb #274b1e04
 def as_html(
     frame: pd.DataFrame,     # cells of the abilities, columns as in `COLUMNS`
     controls: pd.DataFrame,  # cells of the controls
@@ -561,7 +610,7 @@ def as_html(
     "The profile as an HTML table with intervals, and the summary"
     def cell(r, apart, specific):
         known = apart or r.lo > 0 or r.hi < 0
-        style = 'font-weight:bold' if apart else '' if known else 'color:#8a8a8a'
+        style = 'font-weight:bold' if apart else '' if known else 'color:#767676'
         return f'<td style="text-align:right"><span style="{style}">{_mark(r, apart, specific)}</span><br><small>{_range(r)}</small></td>'
     g, esc = _grid(frame, alpha, cell), html.escape
     head = '<tr><th>ability</th>' + ''.join(f'<th>{esc(b)}</th>' for b in g) + '</tr>'
@@ -570,7 +619,127 @@ def as_html(
     words = '<br>'.join(map(esc, describe(frame, controls, alpha).split('\n')))
     return f'<table class="dataframe">{head}{body}</table><p><small>{esc(KEY)}</small></p><p>{words}</p>'
 
-# %% ../nbs/03_ais.ipynb #aea83102
+# %% ../nbs/03_ais.ipynb #7007b772
+@dataclass(frozen=True, repr=False)
+class Comparison:
+    "Two profiles, cell by cell"
+    frame: pd.DataFrame  # benchmark, ability, first, second, diff, lo, hi, p, q, n, shared (items), and the ends of both intervals
+    names: tuple         # what the two are called
+    rho: tuple           # Spearman correlation over the cells, and its interval
+    alpha: float = 0.05  # 1 - confidence, and the false discovery rate
+
+    def summary(self) -> str:
+        "In words: how alike they are, and how many cells differ"
+        f, (r, lo, hi) = self.frame, self.rho
+        how = 'paired by item' if (f.shared == f.n).all() else 'independent items' if not f.shared.any() else 'items shared in part'
+        return (f'{self.names[0]} against {self.names[1]}: {_plural(len(f), "common cell")}, {how}. Spearman {_signed(r)} ({_signed(lo)} to {_signed(hi)}).\n'
+                f'{int((f.q < self.alpha).sum())} cells differ (false discovery rate {_pct(self.alpha)}); median |difference| {f["diff"].abs().median():.3f}, '
+                f'half of the intervals narrower than ±{((f.hi - f.lo)/2).median():.3f}.')
+    def __repr__(self): return f'{self.summary()}\n\n{_compare_table(self).to_string(index=False)}'
+    def _repr_html_(self): return f'<p>{html.escape(self.summary())}</p>{_compare_table(self).to_html(index=False)}'
+    def plot(self, ax=None):
+        "One profile against the other, with intervals; returns the matplotlib axes"
+        return draw_comparison(self, ax)
+
+def _compare_table(c):
+    "The cells that differ most, readable"
+    f = c.frame.sort_values('p').head(10)
+    return pd.DataFrame({'benchmark': f.benchmark, 'ability': f.ability.map(_label), c.names[0]: f['first'].map(_signed), c.names[1]: f.second.map(_signed),
+                         'difference': f['diff'].map(_signed) + np.where(f.q < c.alpha, '*', ''), 'interval': [_range(r) for r in f.itertuples()],
+                         'q': f.q.map('{:.2g}'.format)})
+
+# %% ../nbs/03_ais.ipynb #0ef793e4
+def _delta(x, d, chance, binary):
+    "AIS of every column of losses `d`, its variance, and the influence of every item (n, m)"
+    dm, em, vd, ve, cv, n = _moments(x, d, chance, binary)
+    A = dm/em
+    return A, (vd - 2*A*cv + A**2*ve)/n/em**2, (d - A*(x - chance))/em
+
+def _influence(prof):
+    "Per profiled cell: its row, the variance of its AIS, and every item's influence on it (None without outcomes)"
+    f, out = prof.frame[prof.frame.status.eq('ok')], {}
+    for task, rows in f.groupby('benchmark'):
+        if prof.outcomes is None:
+            for r in rows.itertuples():
+                out[task, r.ability] = r, ((r.hi - r.lo)/2/stats.t.ppf(1 - prof.alpha/2, r.n - 1))**2, None
+            continue
+        _, S, c = _table(prof.outcomes[prof.outcomes.task == task], task, prof.meta['on'])
+        x = S[['intact']].to_numpy()
+        A, var, psi = _delta(x, x - S[rows.ability].to_numpy(), c, _binary(S.to_numpy()))
+        if not np.allclose(A, rows.ais): raise ValueError(f'task {task!r}: the outcomes are not those of this profile; make the profile again')
+        for i, r in enumerate(rows.itertuples()): out[task, r.ability] = r, var[i], pd.Series(psi[:, i], S.index)
+    return out
+
+def _spearman(f, alpha, draws=2000, seed=0):
+    "Rank correlation over the cells; interval by drawing abilities and benchmarks again, both with replacement"
+    if len(f) < 4: return (float('nan'),)*3
+    a, b = stats.rankdata(f['first']), stats.rankdata(f.second)
+    rng, W = np.random.default_rng(seed), 1.
+    for key in ('ability', 'benchmark'):
+        code = pd.factorize(f[key])[0]; k = code.max() + 1
+        W = W*rng.multinomial(k, np.full(k, 1/k), draws)[:, code]
+    W = np.vstack([np.ones(len(f)), W]); W = W[W.sum(1) > 0]; W = W/W.sum(1, keepdims=True)
+    va, vb, cv = W@a**2 - (W@a)**2, W@b**2 - (W@b)**2, W@(a*b) - (W@a)*(W@b)
+    ok = (va > 1e-9) & (vb > 1e-9)
+    r = cv[ok]/np.sqrt(va[ok]*vb[ok])
+    return (float(r[0]) if ok[0] else float('nan'), *map(float, np.quantile(r, [alpha/2, 1 - alpha/2])))
+
+# %% ../nbs/03_ais.ipynb #fededd6e
+def compare(
+    a: Profile,  # one profile
+    b: Profile,  # the other; cells that both have profiled are compared
+) -> Comparison:
+    "Where two profiles differ, with paired intervals and the false discovery rate. ValueError without a common cell."
+    one, two, rows = _influence(a), _influence(b), []
+    for key in sorted(one.keys() & two.keys()):
+        (r, v, psi), (s, w, phi) = one[key], two[key]
+        if r.metric != s.metric: raise ValueError(f'task {key[0]!r} is scored by {r.metric!r} in one profile and by {s.metric!r} in the other')
+        both = psi.index.intersection(phi.index) if psi is not None and phi is not None else []
+        cov = psi[both]@phi[both]/np.sqrt(r.n*(r.n-1)*s.n*(s.n-1)) if len(both) else 0.
+        diff, se, n = r.ais - s.ais, np.sqrt(max(v + w - 2*cov, 0)), min(r.n, s.n)
+        half = stats.t.ppf(1 - a.alpha/2, n-1)*se
+        rows.append(dict(benchmark=key[0], ability=key[1], first=r.ais, second=s.ais, diff=diff, lo=diff - half, hi=diff + half,
+                         p=float(_t_test(diff, n*se**2, n)), n=n, shared=len(both), first_lo=r.lo, first_hi=r.hi, second_lo=s.lo, second_hi=s.hi))
+    if not rows: raise ValueError('the two profiles have no cell in common that both have profiled')
+    f = pd.DataFrame(rows)
+    f.insert(8, 'q', bh(f.p))
+    names = [p.frame.model.iloc[0] or word for p, word in ((a, 'first'), (b, 'second'))]
+    if names[0] == names[1]: names = [f'{names[0]} ({i})' for i in (1, 2)]
+    return Comparison(f, tuple(names), _spearman(f, a.alpha), a.alpha)
+
+# %% ../nbs/03_ais.ipynb #6a7a0c40
+def draw_comparison(
+    c: Comparison,  # what `compare` returned
+    ax=None,        # matplotlib axes; a new figure by default
+):
+    "Scatter of two profiles with intervals; cells that differ are filled, numbered and named; returns the axes"
+    import matplotlib.pyplot as plt
+    f, differ = c.frame, c.frame.q < c.alpha
+    if ax is None: ax = plt.subplots(figsize=(8.4, 5.4), layout='constrained')[1]
+    ends = f[['first_lo', 'first_hi', 'second_lo', 'second_hi']].replace([np.inf, -np.inf], np.nan)
+    low, high = np.nanmin([ends.min().min(), 0]), np.nanmax([ends.max().max(), .1])
+    pad = .04*(high - low)
+    ax.plot([low, high], [low, high], color='#bbbbbb', lw=1, zorder=0)
+    for v in (ax.axvline, ax.axhline): v(0, color='#dddddd', lw=.8, zorder=0)
+    for part, color, lw in ((f[~differ], '#999999', .6), (f[differ], '#882255', 1.3)):
+        ax.hlines(part.second, part.first_lo, part.first_hi, color=color, lw=lw, alpha=.6)
+        ax.vlines(part['first'], part.second_lo, part.second_hi, color=color, lw=lw, alpha=.6)
+    ax.plot(f['first'][~differ], f.second[~differ], 'o', mfc='white', mec='#777777', ms=5)
+    ax.plot(f['first'][differ], f.second[differ], 'o', color='#882255', ms=12)
+    lines = [f'{differ.sum()} cells differ (FDR {_pct(c.alpha)})' + (', most surely:' if differ.sum() > 15 else ':' if differ.any() else '')]
+    for i, r in enumerate(f[differ].nsmallest(15, 'p').itertuples(), 1):
+        ax.text(r.first, r.second, i, color='white', ha='center', va='center_baseline', fontsize=8, fontweight='bold')
+        lines.append(f'{i:2}  {_label(r.ability)}, {r.benchmark}')
+    ax.text(1.03, 1, '\n'.join(lines), transform=ax.transAxes, va='top', fontsize=9, linespacing=1.6)
+    r, lo, hi = c.rho
+    ax.text(1.03, 0, f'{len(f)} cells, n = {_span(f.n.min(), f.n.max(), str)} items\nSpearman {_signed(r)} ({_signed(lo)} to {_signed(hi)})\nlines: {_pct(1 - c.alpha)} intervals',
+            transform=ax.transAxes, va='bottom', fontsize=9, color='#444444', linespacing=1.5)
+    ax.set(xlim=(low - pad, high + pad), ylim=(low - pad, high + pad), aspect='equal', xlabel=f'AIS, {c.names[0]}', ylabel=f'AIS, {c.names[1]}')
+    for axis in (ax.xaxis, ax.yaxis): axis.set_major_formatter(lambda v, _: _signed(v, 1))
+    ax.spines[['top', 'right']].set_visible(False)
+    return ax
+
+# %% ../nbs/03_ais.ipynb #4e661a7c
 def _signatures(f, apart, specific, controls, alpha, all_cells):
     "Yield (signature, found, evidence, advice) for profiled cells `f`"
     m, size = len(f), f.ais.abs().mean()
@@ -589,10 +758,16 @@ def _signatures(f, apart, specific, controls, alpha, all_cells):
     yield ('collapse', high >= .5, f'{_pct(round(high, 2))} of the cells have AIS > 0.8',
            'The ablated model cannot speak any more: lower k by its perplexity on ordinary text, and ablate MLP weights only.')
     rand = controls[controls.ability.str.startswith('random-') & controls.status.eq('ok')]
-    hit = (rand.q < alpha).mean() if len(rand) else 0
-    yield ('random regions do as much', hit > .2 or apart.sum() > 0 and len(rand) > 0 and specific.sum() == 0,
-           _control_words(controls, alpha) + (f' {specific.sum()} of {apart.sum()} cells apart from 0 are apart from them too.' if len(rand) else ''),
-           'Read the column "specific", not "ais"; a smaller k, or protected weights, makes random regions harmless.')
+    if len(rand):
+        hit, does, theirs = (rand.q < alpha).mean(), rand.ais.abs().mean(), f.ais[apart].abs().mean()
+        yield ('random regions do as much', hit > .2 or does > theirs/2,
+               f'{_pct(round(hit, 2))} of the random cells apart from 0; mean |AIS| {does:.3f}' +
+               (f', that of the abilities\' cells apart from 0 {theirs:.3f}; {specific.sum()} of these {apart.sum()} go beyond random regions' if apart.any() else ''),
+               'Read the column "specific", not "ais"; a smaller k, or protected weights, makes random regions harmless.')
+    again, wide = controls[controls.ability.str.startswith('intact-') & controls.status.eq('ok')], (f.hi - f.lo).median()/2
+    if len(again):
+        yield ('numerical noise', again.ais.abs().max() > wide/2, f'intact evaluated again: |AIS| up to {again.ais.abs().max():.4f}; half of the intervals narrower than ±{wide:.3f}',
+               'The same model gives other scores: evaluate in float32, or with the same batches each time, and read nothing below this floor.')
     off = all_cells.status.eq('not profiled').mean()
     yield ('benchmarks at chance', off >= .5, f'{_pct(round(off, 2))} of the cells are not profiled', 'Choose easier benchmarks, another prompt style, more items or a larger model.')
 
@@ -609,7 +784,32 @@ def diagnose(
     out['advice'] = out.advice.where(out.found, '')
     return out.sort_values('found', ascending=False, kind='stable', ignore_index=True)
 
-# %% ../nbs/03_ais.ipynb #99d8bbe0
+# %% ../nbs/03_ais.ipynb #fae6d3f2
+def _more(n, half, width):
+    "0 where narrow enough; else what the present scatter asks for, at least 25 and at most as many again"
+    return np.where(half <= width, 0, np.clip(np.ceil(n*((half/width)**2 - 1)), 25, n)).astype(int)
+
+def more_items(
+    outcomes: pd.DataFrame,  # as for `profile`; items of a benchmark must have been drawn at random, not the first in the file
+    width: float=0.05,       # half-width of the interval that every ability is to have
+    on: str='p_gold',        # as for `profile`
+    alpha: float=0.05,       # 1 - confidence
+    least: int=100,          # no look before this many items
+) -> pd.Series:
+    "How many items to add to each benchmark, 0 = enough. One that is not above chance keeps asking: cap it by the benchmark's size."
+    if not width > 0: raise ValueError(f'width must be above 0, got {width}')
+    out = {}
+    for task, rows in outcomes.groupby('task'):
+        _, S, c = _table(rows, task, on)
+        n, states = len(S), [s for s in S if s != 'intact' and not s.startswith(CONTROLS)]
+        if not states: raise ValueError(f"task {task!r}: no state of an ability beside 'intact' and the controls")
+        if n < least: out[task] = least - n; continue
+        x = S[['intact']].to_numpy()
+        lo, hi = _fieller(*_moments(x, x - S[states].to_numpy(), c, _binary(S.to_numpy())), alpha)
+        out[task] = int(_more(n, (hi - lo).max()/2, width))
+    return pd.Series(out, name='more', dtype=int)
+
+# %% ../nbs/03_ais.ipynb #da15285b
 def _replace(path, data):
     "Write bytes under a temporary name beside `path`, then rename"
     tmp = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
@@ -644,4 +844,5 @@ def load_profile(
     both = pd.read_parquet(folder/'profile.parquet')
     parts = [both[both.control == c].drop(columns='control').reset_index(drop=True) for c in (False, True)]
     for key in ('cells', 'control_cells'): meta.pop(key, None)
-    return Profile(parts[0], parts[1], meta)
+    outcomes = pd.read_parquet(folder/'outcomes.parquet') if (folder/'outcomes.parquet').exists() else None  # as in a run's folder
+    return Profile(parts[0], parts[1], meta, outcomes)

@@ -8,18 +8,19 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmark_profiling.ais import COLUMNS, Profile, ais, bh, items_needed, profile
+from benchmark_profiling.ais import (COLUMNS, Profile, _above_chance, _between, _fieller, _flags, _moments, _more, _spearman, ais, bh, items_needed, more_items,
+                                     profile)
 
 INTACT, WITHOUT = [1, 1, 1, 1, 1, 1, 0, 0], [1, 1, 1, 0, 0, 0, 1, 0]
 
 
-def outcomes(n=60, seed=0, tasks=('alpha', 'beta'), states=('deductive_reasoning', 'spatial_reasoning'), randoms=2, hurt=.8):
-    "Simulated outcomes: the first ability is hurt, the rest jitter"
+def outcomes(n=60, seed=0, tasks=('alpha', 'beta'), states=('deductive_reasoning', 'spatial_reasoning'), randoms=2, hurt=.8, everywhere=0, apart=0):
+    "Simulated outcomes: the first ability is hurt, the rest jitter; `everywhere` hurts all states, `apart` each by another amount"
     rng, rows = np.random.default_rng(seed), []
     for t in tasks:
         z = rng.normal(1.2, 1, n)
         for s in ['intact', *states, *(f'random-{i}' for i in range(randoms))]:
-            v = z - hurt*(s == states[0]) + (s != 'intact')*rng.normal(0, .3, n)
+            v = z - hurt*(s == states[0]) + (s != 'intact')*(rng.normal(0, .3, n) - everywhere - apart*rng.normal())
             rows.append(pd.DataFrame(dict(state=s, task=t, item_id=[f'{t}/{i}' for i in range(n)], score=(v > .5)*1.,
                                           chance=.25, p_gold=1/(1 + 3*np.exp(-v)))))
     return pd.concat(rows, ignore_index=True)
@@ -201,11 +202,240 @@ def test_words_and_pictures_of_odd_profiles(make, tmp_path):
     plt.close('all')
 
 
-def test_diagnosis_finds_collapse_and_sameness():
+def collapsed():
     df = outcomes(n=200); x = df.state != 'intact'
     df.loc[x, 'p_gold'] = .25 + .01*np.random.default_rng(0).normal(size=x.sum())
-    found = profile(df).diagnose().query('found').signature.tolist()
-    assert {'collapse', 'the same for every ability', 'random regions do as much'} <= set(found) and 'all about 0' not in found
+    return df
+
+
+def repeated(shift=.2):
+    df = outcomes(n=200, hurt=.6); again = df[df.state == 'intact']
+    return pd.concat([df, again.assign(state='intact-2', p_gold=(again.p_gold - shift).clip(0))])
+
+
+MANY = ('deductive_reasoning', 'spatial_reasoning', 'temporal_reasoning', 'contextual_recall')
+ILL = {'all about 0': lambda: outcomes(n=1500, hurt=0), 'collapse': collapsed, 'the same for every ability': lambda: outcomes(n=200, hurt=0, everywhere=1, states=MANY),
+       'negative almost everywhere': lambda: outcomes(n=300, hurt=-1, everywhere=-1, randoms=0, states=MANY),
+       'random regions do as much': lambda: outcomes(n=300, hurt=.1, everywhere=1), 'numerical noise': repeated,
+       'benchmarks at chance': lambda: outcomes().assign(chance=.9)}
+
+
+@pytest.mark.parametrize('name', ILL)
+def test_every_illness_is_found_where_it_is_and_not_where_it_is_not(name):
+    ill, well = profile(ILL[name]()).diagnose(), profile(repeated(0)).diagnose()
+    row = ill[ill.signature == name].iloc[0]
+    assert row.found and row.evidence and row.advice, ill
+    assert not well.found.any() and set(well.signature) == set(ILL) and (well.advice == '').all(), well
+
+
+def test_too_few_items_are_not_taken_for_too_few_weights():
+    few, many = (profile(outcomes(n=n, hurt=0)).diagnose().set_index('signature').advice['all about 0'] for n in (40, 1500))
+    assert 'more items' in few and 'larger k' in many
+
+
+def test_heat_map_without_its_colours():
+    "Frames, bold numbers, hatches: what is known can be read in black and white"
+    from matplotlib.colors import to_hex
+    from matplotlib.patches import Rectangle
+    df = outcomes(n=300, randoms=5, tasks=('alpha', 'beta', 'gamma')); guess = df.task == 'gamma'
+    df.loc[guess, 'p_gold'] = np.random.default_rng(0).dirichlet(np.full(4, .8), guess.sum())[:, 0]
+    p = profile(df); ax = p.heatmap()
+    ok, apart, specific = _flags(p.frame, .05)
+    assert 0 < specific.sum() <= apart.sum() < ok.sum() < len(p.frame)
+    boxes = [b for b in ax.patches if isinstance(b, Rectangle)]
+    assert sum(b.get_hatch() is not None for b in boxes) == (~ok).sum() + 1  # and one of each in the key
+    assert sum(not b.get_fill() or to_hex(b.get_edgecolor()) == '#000000' for b in boxes) == specific.sum() + 1
+    signed = [t for t in ax.texts if t.get_text().startswith(('+', '−', '0.00'))]
+    assert sum(t.get_fontweight() == 'bold' for t in signed) == apart.sum() + 2
+    text = repr(p)
+    assert text.count('not prof.') == (~ok).sum() and text.split('** apart')[0].count('**') == specific.sum()
+
+
+def test_noise_floor_is_a_control():
+    p = profile(repeated(0))
+    assert set(p.controls.ability) == {'random-0', 'random-1', 'intact-2'} and 'intact-2' not in set(p.frame.ability)
+    assert 'Noise floor: the intact model, evaluated again, has AIS 0.0000.' in p.summary().replace(' to 0.0000', '')
+    assert any('noise floor' in t.get_text() for t in p.heatmap().texts)
+
+
+# ---- promises, on simulated outcomes whose truth is known
+
+def simulated(kind, target, m=100_000):
+    "A large population: intact and ablated scores and the true AIS"
+    from scipy.optimize import brentq
+    rng = np.random.default_rng(5)
+    z, jit, luck = rng.normal(1.2, 1.3, m), rng.normal(0, 1, m), .5*rng.logistic(0, 1, m)
+    def score(v): return 1/(1 + 3*np.exp(-v)) if kind == 'p_gold' else (v + luck > 0)*1.
+    x = score(z); y = score(z + jit + brentq(lambda t: score(z + jit + t).mean() - x.mean() + target*(x.mean() - .25), -16, 6))
+    return x, y, (x - y).mean()/(x.mean() - .25)
+
+
+@pytest.mark.parametrize('kind', ['p_gold', 'right/wrong'])
+@pytest.mark.parametrize('n', [50, 200, 1000])
+def test_intervals_cover(kind, n):
+    for target in (-.1, 0, .2, .8):
+        x, y, true = simulated(kind, target)
+        at = np.random.default_rng(n).integers(0, len(x), (n, 2000)); X, D = x[at], x[at] - y[at]
+        dm, em, vd, ve, cv, _ = _moments(X, D, .25, kind != 'p_gold')
+        ok, (lo, hi) = _above_chance(em, ve, n, .05), _fieller(dm, em, vd, ve, cv, n, .05)
+        one = ais(X[:, 0], X[:, 0] - D[:, 0], .25)
+        assert (one.lo, one.hi) == pytest.approx((lo[0], hi[0]))  # the columns are what `ais` gives
+        assert .93 <= ((lo <= true) & (true <= hi))[ok].mean() <= .98, (target, n)
+
+
+@pytest.mark.parametrize('kind', ['p_gold', 'right/wrong'])
+def test_stopping_at_a_width_keeps_coverage(kind):
+    for target in (0, .8):
+        x, y, true = simulated(kind, target); rng = np.random.default_rng(0)
+        X, D, ends = np.empty((0, 1000)), np.empty((0, 1000)), []
+        while X.shape[1]:
+            at = rng.integers(0, len(x), (25 if len(X) else 100, X.shape[1]))
+            X, D = np.vstack([X, x[at]]), np.vstack([D, x[at] - y[at]])
+            lo, hi = _fieller(*_moments(X, D, .25, kind != 'p_gold'), .05)
+            stop = _more(len(X), (hi - lo)/2, .1) == 0
+            ends += [a <= true <= b for a, b in zip(lo[stop], hi[stop])]; X, D = X[:, ~stop], D[:, ~stop]
+        assert len(ends) == 1000 and np.mean(ends) > .925, (target, np.mean(ends))
+
+
+def test_false_discoveries_stay_under_their_level():
+    false = found = 0
+    for seed in range(12):
+        f = profile(outcomes(n=100, seed=seed, randoms=0, states=('hit', *(f'a{i}' for i in range(9))))).frame
+        told = f[f.q < .05]; false += (told.ability != 'hit').sum(); found += (told.ability == 'hit').sum()
+    assert found == 24 and false/(false + found) < .1  # the jitter is not quite harmless: it costs a little on p_gold
+
+
+@pytest.mark.parametrize('randoms', [3, 5, 10])
+def test_random_regions_as_abilities_are_not_significant(randoms):
+    "Ten random regions as if they were abilities: told apart from 0, but not from the random regions"
+    apart, specific = [], []
+    for seed in range(4):
+        df = outcomes(n=400, seed=seed, states=[f'a{i}' for i in range(10)], randoms=randoms, hurt=0, everywhere=.3, apart=.15, tasks=('alpha', 'beta', 'gamma'))
+        _, a, b = _flags(profile(df).frame, .05); apart += list(a); specific += list(b)
+    assert np.mean(apart) > .8 and np.mean(specific) <= .05
+
+
+def test_a_specific_effect_is_told():
+    p = profile(outcomes(n=400, randoms=5, hurt=1, everywhere=.3, apart=.05)); f = p.frame.set_index('ability')
+    _, _, specific = _flags(f, .05)
+    assert p.frame.specific_q.to_numpy() == pytest.approx(bh(np.maximum(p.frame.p, p.frame.specific_p))) and (p.frame.specific_q >= p.frame.q).all()
+    assert specific['deductive_reasoning'].all() and not specific['spatial_reasoning'].any()
+
+
+def test_spread_of_random_regions_is_the_anova_of_items_and_regions():
+    from statsmodels.stats.anova import AnovaRM
+    df = outcomes(n=40, randoms=4, apart=.3, tasks=('alpha',)); df = df[df.state.str.startswith('random-')]
+    R = df.pivot(index='item_id', columns='state', values='p_gold')
+    (tau2, noise), free = _between({'alpha': R})[0]['alpha'], _between({'alpha': R})[1]
+    F = AnovaRM(df, 'p_gold', 'item_id', within=['state']).fit().anova_table['F Value'].iloc[0]
+    assert R.mean().var()/noise == pytest.approx(F) and tau2 == pytest.approx((F - 1)*noise) and free == pytest.approx(3)
+
+
+def test_one_random_region_gives_a_value_without_interval():
+    p = profile(outcomes(randoms=1)); f = p.frame
+    assert f.specific.notna().all() and f[['specific_lo', 'specific_hi', 'specific_p']].isna().all(axis=None)
+    assert not _flags(f, .05)[2].any() and 'take five' in p.summary()
+    assert p.controls.specific.isna().all()  # a random region is what one compares with
+
+
+# ---- two profiles
+
+def pair(hurt=.8, n=60, **kw):
+    "Two profiles of the same model and items; the second hurts its first ability less, or not at all"
+    df = outcomes(n=n, **kw); other = outcomes(n=n, hurt=hurt, **kw)
+    return profile(df, model='one'), profile(other, model='two')
+
+
+def test_compare_with_itself_finds_nothing():
+    a, b = pair(); c = a.compare(b)
+    assert (c.frame['diff'] == 0).all() and (c.frame.hi < 1e-6).all() and (c.frame.p == 1).all() and c.rho[0] == pytest.approx(1) and (c.frame.shared == 60).all()
+
+
+def test_compare_is_the_paired_bootstrap():
+    a, b = pair(hurt=.5, n=300); row = a.compare(b).frame.iloc[0]
+    x, y, w, u = (p.outcomes.query('task == "alpha" and state == @s').p_gold.to_numpy() for p, s in
+                  ((a, 'intact'), (a, 'deductive_reasoning'), (b, 'intact'), (b, 'deductive_reasoning')))
+    W = np.random.default_rng(0).multinomial(300, np.full(300, 1/300), 20_000)/300
+    r = (W@(x - y))/(W@x - .25) - (W@(w - u))/(W@w - .25)
+    assert row['diff'] == pytest.approx((x - y).mean()/(x.mean() - .25) - (w - u).mean()/(w.mean() - .25))
+    assert (row.lo, row.hi) == pytest.approx(tuple(np.quantile(r, [.025, .975])), abs=.1*(row.hi - row.lo))
+    assert row.q < .05 and (a.compare(b).frame.query('ability == "spatial_reasoning"').q == 1).all()
+
+
+def test_compare_pairs_what_items_are_shared():
+    a, b = pair(hurt=.5, n=200); f = b.outcomes
+    late = f.item_id.str.split('/').str[1].astype(int) >= 100
+    half = profile(f.assign(item_id=f.item_id + np.where(late, 'x', ''))); moved = profile(f.assign(item_id=f.item_id + 'x'))
+    bare = Profile(b.frame, b.controls, b.meta)
+    width = {k: (lambda c: (c.frame.hi - c.frame.lo).mean())(a.compare(v)) for k, v in dict(all=b, half=half, none=moved, bare=bare).items()}
+    assert width['all'] < width['half'] and width['all'] < width['none'] == pytest.approx(width['bare'], rel=.05)
+    assert set(a.compare(half).frame.shared) == {100} and set(a.compare(moved).frame.shared) == set(a.compare(bare).frame.shared) == {0}
+    assert 'in part' in a.compare(half).summary() and 'independent' in a.compare(bare).summary() and 'paired' in a.compare(b).summary()
+
+
+def test_compare_covers_the_truth():
+    "Two sets of questions whose regions are equally bad: at most about one interval in twenty leaves out 0"
+    out = []
+    for seed in range(6):
+        df = outcomes(n=120, seed=seed, states=[*'abcdefgh'], hurt=0, everywhere=.4, tasks=('alpha', 'beta', 'gamma'))
+        swap = df.replace({'state': dict(zip('abcdefgh', 'badcfehg'))})
+        f = profile(df).compare(profile(swap)).frame; out += list((f.lo <= 0) & (0 <= f.hi))
+    assert len(out) == 144 and .9 <= np.mean(out) <= .99
+
+
+def test_rank_correlation():
+    from scipy.stats import spearmanr
+    states = [f'a{i}' for i in range(10)]
+    a, b = (profile(outcomes(n=100, seed=s, states=states, hurt=0, everywhere=.3, apart=.2)) for s in (0, 1))
+    c = a.compare(b); f = c.frame
+    assert c.rho[0] == pytest.approx(spearmanr(f['first'], f.second)[0]) and c.rho[1] < c.rho[0] < c.rho[2] and c.rho == a.compare(b).rho
+    assert a.compare(a).rho[0] == pytest.approx(1)
+
+
+def test_rank_correlation_interval_covers():
+    "Abilities, benchmarks and cells all vary together with correlation 0.6 (Spearman 0.58)"
+    rng, hit = np.random.default_rng(0), []
+    C, true = np.linalg.cholesky([[1, .6], [.6, 1]]), 6/np.pi*np.arcsin(.3)
+    a, b = np.divmod(np.arange(60), 6)
+    for _ in range(200):
+        u, v, w = (C@rng.normal(size=(2, k)) for k in (10, 6, 60))
+        M = .6*u[:, a] + .5*v[:, b] + .6*w
+        _, lo, hi = _spearman(pd.DataFrame(dict(ability=a, benchmark=b, first=M[0], second=M[1])), .05, draws=500)
+        hit.append(lo <= true <= hi)
+    assert np.mean(hit) > .93
+
+
+def test_what_compare_refuses_and_shows(tmp_path):
+    import matplotlib.pyplot as plt
+    a, b = pair(hurt=0)
+    with pytest.raises(ValueError, match='no cell in common'): a.compare(profile(outcomes(tasks=('gamma',))))
+    with pytest.raises(ValueError, match="'alpha' is scored by 'p_gold'"): a.compare(profile(outcomes(), on='score'))
+    with pytest.raises(ValueError, match='not those of this profile'): a.compare(Profile(b.frame.assign(ais=.5), b.controls, b.meta, b.outcomes))
+    c = a.compare(b)
+    assert 'one against two: 4 common cells' in c.summary() and 'deductive reasoning' in repr(c) and '<table' in c._repr_html_()
+    c.plot().figure.savefig(tmp_path/'c.png'); a.compare(profile(outcomes(), model='one')).plot(plt.subplots()[1])
+    assert a.compare(profile(outcomes(), model='one')).names == ('one (1)', 'one (2)')
+    plt.close('all')
+
+
+# ---- as many items as it takes
+
+def test_more_items_asks_for_what_the_width_takes():
+    df = outcomes(n=150)
+    f = profile(df).frame; half = ((f.hi - f.lo)/2).groupby(f.benchmark).max()
+    assert (more_items(df, half.max() + 1e-9) == 0).all()
+    asks = more_items(df, .9*half.max())
+    assert asks[half.idxmax()] == np.ceil(150*(1/.81 - 1)) and set(asks.index) == {'alpha', 'beta'}
+    assert (more_items(df, .001) == 150).all() and (more_items(df.assign(chance=.54), .1) == 150).all()  # at most as many again
+    assert (more_items(outcomes(n=60), 1) == 40).all()  # no look before 100 items
+    wide = df.assign(p_gold=np.where(df.state == 'random-0', np.random.default_rng(0).random(len(df)), df.p_gold))
+    pd.testing.assert_series_equal(more_items(wide, .05), more_items(df, .05))  # controls don't count
+
+
+def test_more_items_refuses():
+    with pytest.raises(ValueError, match='above 0'): more_items(outcomes(), 0)
+    df = outcomes()
+    with pytest.raises(ValueError, match='no state of an ability'): more_items(df[df.state.isin(['intact', 'random-0'])], .05)
 
 
 # ---- keeping it
@@ -216,6 +446,9 @@ def test_save_and_load(tmp_path):
     pd.testing.assert_frame_equal(p.frame, q.frame); pd.testing.assert_frame_equal(p.controls, q.controls)
     assert p.meta == q.meta and sorted(f.name for f in (tmp_path/'a').iterdir()) == ['profile.json', 'profile.parquet']
     p.save(tmp_path/'a')  # again, over the old one
+    assert q.outcomes is None
+    p.outcomes.to_parquet(tmp_path/'a'/'outcomes.parquet')  # where a run leaves them
+    assert (Profile.load(tmp_path/'a').compare(p).frame.shared == 60).all()
     r = profile(outcomes(randoms=0)); r.save(tmp_path/'b')
     pd.testing.assert_frame_equal(r.frame, Profile.load(tmp_path/'b').frame)
     assert list(Profile.load(tmp_path/'b').controls.columns) == COLUMNS
