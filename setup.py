@@ -18,6 +18,6 @@ setup(
     packages=find_packages(include=["benchmark_profiling", "benchmark_profiling.*"]), include_package_data=True,
     package_data={"benchmark_profiling": ["facts/*", "py.typed"]},
     python_requires=">=" + cfg["min_python"], install_requires=lines("requirements"),
-    extras_require={"llm": lines("llm_requirements"), "dev": lines("dev_requirements")},
+    extras_require={"llm": lines("llm_requirements"), "ray": lines("ray_requirements"), "dev": lines("dev_requirements")},
     entry_points={"console_scripts": lines("console_scripts")}, zip_safe=False,
 )

@@ -1,10 +1,11 @@
 "Whole runs through the command line, on a tiny random model: resume, kill -9, damage, bad input."
 import json, os, signal, subprocess, sys, time
+from importlib.util import find_spec
 from pathlib import Path
 import numpy as np, pandas as pd, pytest
 
 from benchmark_profiling.ais import Profile
-from benchmark_profiling.run import ABILITY_KEYS, Config, load_config, make_config, read_cell, save_cell
+from benchmark_profiling.run import ABILITY_KEYS, Config, Run, events, load_config, make_config, read_cell, run_profile, save_cell
 
 BPROF = str(Path(sys.executable).with_name("bprof"))
 SMALL = ["--tasks", "arc_easy,piqa", "--limit", "20", "--abilities", "spatial_reasoning,temporal_reasoning", "--questions", "4",
@@ -24,47 +25,40 @@ def undisturbed(tiny_folder, tmp_path_factory):
 
 def test_a_run_leaves_what_it_promises(undisturbed):
     out, done = undisturbed
-    for name in ("profile.parquet", "outcomes.parquet", "heatmap.png", "heatmap.svg", "ribbons.png", "report.html", "run.json", "config.yaml"):
+    for name in ("profile.parquet", "outcomes.parquet", "heatmap.png", "heatmap.svg", "ribbons.png", "report.html", "run.json", "config.yaml",
+                 "grid.json", "cards/arc_easy.md", "cards/piqa.md"):
         assert (out / name).stat().st_size > 0, name
     frame, outcomes, run = table(out), read_cell(out / "outcomes.parquet"), json.loads((out / "run.json").read_text())
     assert set(frame.ability) == {"spatial_reasoning", "temporal_reasoning"} and set(frame.benchmark) == {"arc_easy", "piqa"}
     assert len(outcomes) == 2 * 20 * 4 and set(outcomes.state) == {"intact", "spatial_reasoning", "temporal_reasoning", "random-0"}
     assert outcomes.groupby("task").item_id.nunique().eq(20).all()
     assert run["versions"]["torch"] and set(run["k"]) == set(frame.ability) and 0 < min(run["k"].values())
-    assert "arc" in done.stdout and not list(out.glob("regions/*/maps"))
+    assert "arc" in done.stdout and not list(out.parent.glob("store/regions/*/maps"))
     page = (out / "report.html").read_text()
-    assert page.count("data:image/png;base64,") == 2 and "http" not in page.split("<pre>")[0].replace("http://www.w3.org", "")
+    assert page.count("data:image/png;base64,") == 2 and "http" not in page.replace("http://www.w3.org", "")
+    events_of = [e["event"] for e in events(out)]
+    assert events_of[0] == "start" and events_of[-1] == "end" and events_of.count("finished") == 8 and events_of.count("map finished") == 3
 
 def test_a_second_call_computes_nothing(undisturbed, tiny_folder):
     out, _ = undisturbed
-    cells = {p: p.stat().st_mtime_ns for p in out.glob("cells/*/*.parquet")}
-    before = table(out)
+    stored = lambda: {p: p.stat().st_mtime_ns for p in out.parent.glob("store/cells/*/*")}
+    cells, before = stored(), table(out)
     again = bprof("profile", "--model", tiny_folder, *SMALL, "--out", out)
-    assert again.returncode == 0 and "8 already there" in again.stderr
-    assert {p: p.stat().st_mtime_ns for p in out.glob("cells/*/*.parquet")} == cells and len(cells) == 8
+    assert again.returncode == 0 and "8 already there" in again.stderr and "estimate" not in again.stderr
+    assert stored() == cells and len(cells) == 8
     pd.testing.assert_frame_equal(table(out), before)
+    shown = bprof("status", out)
+    assert shown.returncode == 0 and "8 done" in shown.stdout and "left" not in shown.stdout
 
-def test_kill_9_in_the_middle_changes_nothing(undisturbed, tiny_folder, tmp_path):
-    out, kills = tmp_path / "killed", 0
-    for wanted in ("regions/*/maps/spatial*", "cells/*/*.parquet"):      # kill once while ranking, once while evaluating
-        p = subprocess.Popen([BPROF, "profile", "--model", str(tiny_folder), *SMALL, "--out", str(out)],
-                             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        while p.poll() is None and not list(out.glob(wanted)): time.sleep(0.005)
-        kills += p.poll() is None
-        p.send_signal(signal.SIGKILL); p.wait()
-    assert kills and not (out / "profile.parquet").exists()
+def test_kill_9_of_the_command_changes_nothing(undisturbed, tiny_folder, tmp_path):
+    "Once, with the command itself; twenty more times in test_faults."
+    out = tmp_path / "killed"
+    p = subprocess.Popen([BPROF, "profile", "--model", str(tiny_folder), *SMALL, "--out", str(out)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while p.poll() is None and not any(e["event"] == "finished" for e in events(out)): time.sleep(0.005)
+    p.send_signal(signal.SIGKILL); p.wait()
+    assert not (out / "profile.parquet").exists()
     assert bprof("profile", "--model", tiny_folder, *SMALL, "--out", out).returncode == 0
     pd.testing.assert_frame_equal(table(out), table(undisturbed[0]))
-
-def test_a_half_written_cell_is_named_set_aside_and_computed_again(undisturbed, tiny_folder):
-    out, _ = undisturbed
-    before, cell = table(out), sorted(out.glob("cells/piqa/spatial*.parquet"))[0]
-    cell.write_bytes(cell.read_bytes()[:-50])
-    failed = bprof("profile", "--model", tiny_folder, *SMALL, "--out", out)
-    assert failed.returncode == 1 and "damaged" in failed.stderr and cell.name in failed.stderr and "Traceback" not in failed.stderr
-    assert cell.with_suffix(".damaged").exists() and len(list(out.glob("cells/*/*.parquet"))) == 7
-    assert bprof("profile", "--model", tiny_folder, *SMALL, "--out", out).returncode == 0
-    pd.testing.assert_frame_equal(table(out), before)
 
 def test_report_needs_no_model(undisturbed):
     out, _ = undisturbed
@@ -83,7 +77,9 @@ def test_bad_options_are_one_clear_line(args, said, tiny_folder, tmp_path):
     assert done.returncode == 1 and len(lines) == 1 and said in lines[0] and "Traceback" not in done.stderr, done.stderr
 
 @pytest.mark.parametrize("text, said", [("tusks: [piqa]", "did you mean 'tasks'"), ("limit: few", "limit"), ("[1, 2]", "key: value"), ("a: [", "not valid YAML"),
-                                        ("abilities: []", "abilities"), ("k: -1", "k:")])
+                                        ("abilities: []", "abilities"), ("k: -1", "k:"), ("ks: [0.1, 2]", "ks.1"), ("unions: [[spatial_reasoning]]", "two abilities"),
+                                        ("unions: [[spatial_reasoning, arithmetic]]", "unknown ability"), ("{abilities: [spatial_reasoning], unions: [[spatial_reasoning, temporal_reasoning]]}", "not among"),
+                                        ("targets: mpl", "targets")])
 def test_bad_configs_are_one_clear_line(text, said, tmp_path):
     (tmp_path / "c.yaml").write_text(text)
     with pytest.raises(ValueError) as e: load_config(tmp_path / "c.yaml")
@@ -112,6 +108,33 @@ def test_importing_the_package_and_help_need_no_torch():
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
     done = bprof("--help")
     assert done.returncode == 0 and "profile" in done.stdout
+
+def test_report_sorts_and_says_how_to_do_it_again(undisturbed):
+    page = (undisturbed[0] / "report.html").read_text()
+    for part in ("prefers-color-scheme:dark", "aria-sort", "bprof run config.yaml", "arXiv:2510.01232", "width=device-width", "All cells", "Diagnosis"): assert part in page, part
+    card = (undisturbed[0] / "cards" / "piqa.md").read_text()
+    assert "n = 20 items" in card and "chance 0.500" in card and "## Provenance" in card and "| nan |" not in card
+
+def test_ray_is_asked_for_by_name_where_it_is_missing(undisturbed, tiny_folder):
+    code = "import sys; sys.modules['ray'] = None; from benchmark_profiling.run import app; app(sys.argv[1:])"
+    args = ["profile", "--model", tiny_folder, *SMALL, "--out", undisturbed[0], "--workers", "2", "--controls", "2"]
+    done = subprocess.run([sys.executable, "-c", code, *map(str, args)], capture_output=True, text=True)
+    assert done.returncode == 1 and "pip install 'benchmark-profiling[ray]'" in done.stderr and "Traceback" not in done.stderr, done.stderr
+
+def test_tensorboard_is_asked_for_by_name_where_it_is_missing(undisturbed, tiny_folder, tmp_path):
+    config = make_config(model=str(tiny_folder), tasks=["piqa"], limit=5, track="tensorboard")
+    if find_spec("tensorboard"):
+        Run(config, tmp_path).board().add_scalar("intact/piqa/score", .5); assert list((tmp_path / "tensorboard").iterdir())
+    else:
+        with pytest.raises(ValueError, match="pip install tensorboard"): run_profile(config, tmp_path / "run")
+        assert not (tmp_path / "run").exists()
+
+def test_the_run_of_a_script_keeps_working(tiny_folder, tmp_path):
+    run = Run(make_config(model=str(tiny_folder), abilities=ABILITY_KEYS[-2:], questions=4, controls=1, style="cloze", protect="none", k=0.01, targets="attention"), tmp_path / "run")
+    run.load()
+    regions = run.regions()
+    assert list(regions) == [*ABILITY_KEYS[-2:], "random-0"] and all(abs(r.fraction - 0.01) < 1e-3 for r in regions.values())
+    assert all("self_attn" in n for n in regions["random-0"].indices) and run.log["k"] and len(run.questions(ABILITY_KEYS[-1])) == 4 and run.provenance()["weights"] == run.weights
 
 def test_stage_verbs(tmp_path, tiny_folder):
     assert bprof("generate", "spatial_reasoning", "--n", "40", "--out", tmp_path / "q").returncode == 0
