@@ -173,3 +173,17 @@ def test_an_llm_writes_from_the_command_line(tmp_path):
     shut = bprof(*ask, "--n", "400", env=env)
     assert shut.returncode == 1 and "HTTP 401" in shut.stderr and KEY not in done.stderr + shut.stderr + shut.stdout
     server.http.shutdown()
+
+def test_items_are_added_until_the_intervals_are_narrow(undisturbed, tiny_folder, tmp_path):
+    "A random model is at chance, so its width asks for ever more items: all rows that there are, and no more."
+    rows = [{"goal": f"To count to {n}", "sol1": f"count to {n}", "sol2": f"sing {n} songs", "label": n % 2} for n in range(130)]
+    (tmp_path / "piqa.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    config = make_config(model=str(tiny_folder), tasks=["piqa"], limit=20, until_width=0.05, data_dir=tmp_path, abilities=["spatial_reasoning"], questions=4, controls=1, k=1e-3)
+    out = tmp_path / "run"
+    run_profile(config, out)
+    counts = [len(read_cell(p)) for p in (tmp_path / "store" / "cells" / "piqa").glob("*.parquet")]
+    assert sorted(set(counts)) == [20, 100, 130] and read_cell(out / "outcomes.parquet").groupby("state").size().eq(130).all()
+    finished = len(events(out))
+    run_profile(config, out)   # finds all of it again
+    assert [e["event"] for e in events(out)[finished:]] == ["start", "end"]
+    with pytest.raises(ValueError, match="until_width"): make_config(until_width=0)
