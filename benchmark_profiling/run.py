@@ -8,7 +8,7 @@ __all__ = ['ABILITY_KEYS', 'Fraction', 'Abilities', 'FORMAT', 'COLUMNS', 'MAX_K'
            'State', 'Cell', 'Scorer', 'events', 'status', 'time_left', 'remake', 'run_profile', 'profile', 'run',
            'show_status', 'generate', 'check', 'importance', 'ablate', 'evaluate', 'report']
 
-# %% ../nbs/12_run.ipynb #2161538b
+# %% ../nbs/12_run.ipynb #c23db3ae
 import difflib, errno, hashlib, io, itertools, json, os, platform, shutil, subprocess, sys, time, traceback
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -23,10 +23,10 @@ import typer
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-# %% ../nbs/12_run.ipynb #d0737d8b
+# %% ../nbs/12_run.ipynb #3bfeb11f
 from .report import PROTECTED, region_words, report_html, write_cards
 
-# %% ../nbs/12_run.ipynb #413e25ae
+# %% ../nbs/12_run.ipynb #093a8f6e
 ABILITY_KEYS = ("analogical_reasoning", "commonsense_causal", "contextual_recall", "deductive_reasoning", "inductive_reasoning",
                 "long_term_knowledge", "quantitative_reasoning", "semantic_relationship", "spatial_reasoning", "temporal_reasoning")
 Fraction = Annotated[float, Field(gt=0, le=1)]
@@ -43,7 +43,7 @@ def _abilities(value):
 
 Abilities = Annotated[list[str], AfterValidator(_abilities)]
 
-# %% ../nbs/12_run.ipynb #8e97be9c
+# %% ../nbs/12_run.ipynb #73e885fd
 class Config(BaseModel):
     "Settings of a run. Unknown keys are refused."
     model_config = ConfigDict(extra="forbid")
@@ -83,7 +83,7 @@ class Config(BaseModel):
             if lost := [a for a in g if a not in info.data.get("abilities", g)]: raise ValueError(f"{lost[0]} is not among the abilities of this run")
         return value
 
-# %% ../nbs/12_run.ipynb #6ffa2c62
+# %% ../nbs/12_run.ipynb #c35834b6
 def load_config(path: Path) -> Config:
     "Read a YAML config; every problem is one clear line."
     try: values = yaml.safe_load(Path(path).read_text(encoding="utf8")) or {}
@@ -103,7 +103,7 @@ def make_config(source="the options", **values) -> Config:
                                    else f"{key}: {err['msg'].removeprefix('Value error, ')} (got {err['input']!r})")
         raise ValueError(f"{source}: " + "; ".join(said.values())) from None
 
-# %% ../nbs/12_run.ipynb #498a8c5e
+# %% ../nbs/12_run.ipynb #ba508221
 FORMAT = 2    # of the stored files; a new one makes everything anew
 COLUMNS = ["task", "item_id", "score", "chance", "p_gold"]
 
@@ -134,7 +134,7 @@ def _write(path: Path, data: bytes | str):
         try: tmp.write_bytes(data); os.replace(tmp, path)
         finally: tmp.unlink(missing_ok=True)
 
-# %% ../nbs/12_run.ipynb #7158c110
+# %% ../nbs/12_run.ipynb #9d48ec98
 def _content(frame) -> str:
     import pandas as pd
     return hashlib.sha256(pd.util.hash_pandas_object(frame, index=False).to_numpy().tobytes()).hexdigest()
@@ -171,7 +171,7 @@ def _held(path: Path, wait: bool = False):
         try: yield True
         finally: lock.release()
 
-# %% ../nbs/12_run.ipynb #87cf05d6
+# %% ../nbs/12_run.ipynb #fcea202b
 def _file_hash(path):
     h = hashlib.blake2b(digest_size=16)
     with open(path, "rb") as f:
@@ -199,7 +199,7 @@ def _sealed(path: Path, load: Callable, inputs: dict):
         except ValueError as e: why = str(e)
     _aside(path, why)
 
-# %% ../nbs/12_run.ipynb #4d7199fa
+# %% ../nbs/12_run.ipynb #4aac3898
 MAX_K = 0.01024   # the largest k that the fluency budget tries: the paper's
 
 class Run:
@@ -224,7 +224,7 @@ class Run:
         if name not in self._kept: self._kept[name] = make()
         return self._kept[name]
 
-# %% ../nbs/12_run.ipynb #3fd418a1
+# %% ../nbs/12_run.ipynb #7cf8d52a
 def _method(f): setattr(Run, f.__name__[1:], f)   # a class, grown a few methods a cell
 
 @_method
@@ -252,7 +252,7 @@ def _questions(self, ability):
     found = load_questions(c.questions_dir / f"{ability}.jsonl")
     return found.shuffle(seed=c.seed).select(range(min(c.questions, len(found))))
 
-# %% ../nbs/12_run.ipynb #235c5437
+# %% ../nbs/12_run.ipynb #823a97e6
 @_method
 def _style(self) -> dict:
     "The prompt style: as configured, or the one by which the model answers more diagnostic questions right."
@@ -283,7 +283,7 @@ def _maps(self, style, folder, inputs):
         self.event("map finished", map=name, seconds=round(time.perf_counter() - start, 3))
     return paths
 
-# %% ../nbs/12_run.ipynb #765803c5
+# %% ../nbs/12_run.ipynb #0d71d883
 @_method
 def _regions_folder(self) -> tuple:
     "Folder of this config's rankings, and what its name is a hash of."
@@ -302,7 +302,7 @@ def _ranked(self) -> dict:
     found = {a: _sealed(folder / f"{a}.safetensors", Region.load, dict(inputs, ability=a)) for a in self.config.abilities}
     return None if None in found.values() else found
 
-# %% ../nbs/12_run.ipynb #e8af9412
+# %% ../nbs/12_run.ipynb #e3d1b3e1
 @_method
 def _rank(self):
     "Make and store the maps and from them the ranking of every ability."
@@ -327,7 +327,7 @@ def _sealed_json(self, path, inputs, make) -> dict:
         found = make(); _seal(path, lambda p: _write(p, json.dumps(found)), inputs)
     return found
 
-# %% ../nbs/12_run.ipynb #90b48635
+# %% ../nbs/12_run.ipynb #5da29cb2
 @_method
 def _choose_k(self, ranked) -> dict:
     "k of every ability, as given or by the fluency budget, with all measurements."
@@ -357,7 +357,7 @@ def _prefixes(self) -> tuple:
 @_method
 def _has_regions(self) -> bool: return all((self.regions_folder()[0] / f"{a}.safetensors").exists() for a in self.config.abilities)
 
-# %% ../nbs/12_run.ipynb #0ec2b3d1
+# %% ../nbs/12_run.ipynb #ecf41c59
 @dataclass(eq=False)
 class State:
     name: str                   # intact, intact-2, an ability, ability@k, a+b, random-0 …
@@ -390,7 +390,7 @@ def _regions(self) -> dict:
     "Region of every ability and of the random controls, from the store where they are there."
     return {s.name: s.region() for s in self.states() if s.region and "@" not in s.name and "+" not in s.name}
 
-# %% ../nbs/12_run.ipynb #eb71639f
+# %% ../nbs/12_run.ipynb #42237f11
 @dataclass(eq=False)
 class Cell:
     "One state on one benchmark: where its outcomes lie, and what they depend on."
@@ -424,7 +424,7 @@ def _extras(self) -> dict:
     c = self.config
     return (dict(chat=self.tokenizer) if c.chat else {}) | (dict(allow_code_execution=True) if c.allow_code_execution else {})
 
-# %% ../nbs/12_run.ipynb #84c6e645
+# %% ../nbs/12_run.ipynb #ddcf4daf
 @_method
 def _task_inputs(self, name) -> dict:
     "What outcomes on a benchmark depend on beside weights: every prompt and answer as it is sent, the scoring, the libraries."
@@ -444,7 +444,7 @@ def _grid(self) -> list[Cell]:
     return [Cell(s, t, dict(weights=self.weights, region=s.identity, **self.task_inputs(t)), self.store / "cells")
             for s in self.states() for t in self.tasks()]
 
-# %% ../nbs/12_run.ipynb #33a5f34f
+# %% ../nbs/12_run.ipynb #b87aa1a3
 class Scorer:
     "A model and tasks: outcomes of any state on any benchmark."
     def __init__(self, model, tokenizer, tasks: dict):
@@ -484,7 +484,7 @@ def _there(self, cell) -> bool:
     if cell.path.exists(): _aside(cell.path, cell.fault)
     return False
 
-# %% ../nbs/12_run.ipynb #d0445c4b
+# %% ../nbs/12_run.ipynb #24214125
 @_method
 def _compute(self, cell):
     "One cell, whose lock is held; an error is kept and the run goes on."
@@ -528,7 +528,7 @@ def _failed(self, cell, line, trace):
     self.event("failed", cell=cell.key, state=cell.state.name, task=cell.task, error=line)
     self.say(f"{cell.state.name} on {cell.task} failed: {line}")
 
-# %% ../nbs/12_run.ipynb #89659759
+# %% ../nbs/12_run.ipynb #3d7214b7
 MOST = 2000   # items a benchmark that `until_width` goes up to
 
 @_method
@@ -547,7 +547,7 @@ def _grow(self, cells) -> bool:
     if wider := {t: n for t, n in grown.items() if n > count[t]}: self.say("intervals are too wide yet; items now: " + ", ".join(f"{t} {n:,}" for t, n in wider.items()))
     return bool(wider)
 
-# %% ../nbs/12_run.ipynb #ffe8cff3
+# %% ../nbs/12_run.ipynb #f727d638
 @_method
 def _missing(self) -> dict:
     "Benchmark -> names of the states that are still to be computed. Before there are regions, only the intact model's cells can be there."
@@ -581,7 +581,7 @@ def _task_tokens(self, name) -> int:
     def answer(args): return args[1].get("max_gen_toks", 256) // 2 if isinstance(args[1], dict) else length(args[1])
     return sum(length(i.requests[0].args[0]) + sum(answer(r.args) for r in i.requests) for t in self.tasks()[name] for i in t.items)
 
-# %% ../nbs/12_run.ipynb #ddcc8182
+# %% ../nbs/12_run.ipynb #40af8fb2
 @_method
 def _plan(self) -> str:
     "What the run will do and what it takes, in words."
@@ -614,7 +614,7 @@ def _check_room(self):
     if (free := shutil.disk_usage(place).free) < (need := self._kept.get("disk", 0)):
         raise DiskFull(f"no room in {self.store} for the importance maps: they take {_bytes(need)} for a while, and {_bytes(free)} are free; give another folder with `store`")
 
-# %% ../nbs/12_run.ipynb #055ff5df
+# %% ../nbs/12_run.ipynb #7ab0aef5
 @_method
 def _save_grid(self, cells):
     "The list of cells, for `status`."
@@ -629,7 +629,7 @@ def events(folder: Path) -> list[dict]:
         except ValueError: pass
     return out
 
-# %% ../nbs/12_run.ipynb #d38d908d
+# %% ../nbs/12_run.ipynb #758da530
 def status(folder: Path):
     "One row a cell: state, task, status (done, running, failed, missing), what went wrong."
     import pandas as pd
@@ -659,7 +659,7 @@ def time_left(folder: Path) -> float:
     left, each = table[table.status != "done"].task, done.groupby("task").seconds.mean()
     return sum(each.get(task, done.seconds.mean()) for task in left)
 
-# %% ../nbs/12_run.ipynb #40f72d28
+# %% ../nbs/12_run.ipynb #77d6b987
 @_method
 def _finish(self, cells):
     "Store the outcomes of all cells and where they come from; then profile, pictures and report."
@@ -695,7 +695,7 @@ def remake(folder: Path):
     for name, text in write_cards(folder).items(): _write(folder / "cards" / f"{name}.md", text)
     return result
 
-# %% ../nbs/12_run.ipynb #8a37ca30
+# %% ../nbs/12_run.ipynb #f42d320a
 def _commit():
     "Last commit of the package's own folder, None where it is not under git."
     folder = Path(find_spec("benchmark_profiling").origin).parent
@@ -714,7 +714,7 @@ def _provenance(self) -> dict:
                 machine=f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores", device=self.device, commit=_commit(),
                 finished=time.strftime("%Y-%m-%dT%H:%MZ", time.gmtime()))
 
-# %% ../nbs/12_run.ipynb #c35e9658
+# %% ../nbs/12_run.ipynb #a92524af
 def run_profile(config: Config, out: Path, workers: int = None, address: str = None, dry_run: bool = False):
     "The whole job: regions, grid, profile, report. Continues what is already there. Returns the profile, or for a dry run the plan."
     run, start = Run(config, out), time.time()
@@ -744,7 +744,7 @@ def run_profile(config: Config, out: Path, workers: int = None, address: str = N
     run.say(f"done in {time.time() - start:.0f} s; table, pictures, report and cards are in {out}/ (open {out}/report.html)")
     return result
 
-# %% ../nbs/12_run.ipynb #c6d865b3
+# %% ../nbs/12_run.ipynb #a10eacda
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
                   help="Which cognitive abilities does an LLM benchmark score rest on?")
 
@@ -769,7 +769,7 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="only say what there is 
 Workers = Annotated[int, typer.Option(min=1, help="processes that share the cells, on Ray, each with a model of its own; default one process without Ray")]
 Address = Annotated[str, typer.Option(help="Ray cluster to run on, such as auto or 10.0.0.1:6379")]
 
-# %% ../nbs/12_run.ipynb #a0efd5ae
+# %% ../nbs/12_run.ipynb #2bcdf580
 @app.command()
 def profile(
     model: Annotated[str, _option("model")] = Default.model,
@@ -800,7 +800,7 @@ def profile(
         if abilities: settings["abilities"] = _list(abilities)
         print(run_profile(make_config(**settings), out, workers, address, dry_run))
 
-# %% ../nbs/12_run.ipynb #d276c183
+# %% ../nbs/12_run.ipynb #c53694b4
 def _list(text): return [t.strip() for t in text.split(",") if t.strip()]
 
 @app.command()
@@ -829,7 +829,7 @@ def show_status(folder: Annotated[Path, typer.Argument(help="run folder")]):
         if left > 0: print(f"about {left / 60:.1f} min left for one process")
         raise typer.Exit(int((table.status == "failed").any()))
 
-# %% ../nbs/12_run.ipynb #fee7fd9b
+# %% ../nbs/12_run.ipynb #768aa7ac
 @app.command()
 def generate(
     ability: Annotated[list[str], typer.Argument(help="abilities, by key; or --all")] = None,
@@ -863,7 +863,7 @@ def _written(ability, n, path, seed, llm, base_url, verify, max_tokens, max_cost
     print(made, file=sys.stderr)
     if made.stopped: raise ValueError(f"{ability}: {made.stopped}; what is there is kept, the same command goes on")
 
-# %% ../nbs/12_run.ipynb #4b06d08c
+# %% ../nbs/12_run.ipynb #cc2e23e1
 @app.command()
 def check(
     files: Annotated[list[Path], typer.Argument(help="diagnostic sets (JSON lines)")],
@@ -880,7 +880,7 @@ def check(
         if card: _write(card, data_card(questions, report))
         raise typer.Exit(0 if report.ok else 1)
 
-# %% ../nbs/12_run.ipynb #7aa35d08
+# %% ../nbs/12_run.ipynb #4dd29a4d
 @app.command()
 def importance(
     questions: Annotated[Path, typer.Argument(help="diagnostic set (JSON lines)")],
@@ -896,7 +896,7 @@ def importance(
         scores = importance(*load_model(model), load_questions(questions), style)
         scores.save(out); print(f"{scores} -> {out}")
 
-# %% ../nbs/12_run.ipynb #8042a2aa
+# %% ../nbs/12_run.ipynb #27d98af9
 @app.command()
 def ablate(
     scores: Annotated[Path, typer.Argument(help="importance scores (safetensors)")],
