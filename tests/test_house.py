@@ -1,5 +1,5 @@
 "The repository is what its notebooks say."
-import json, re, shutil, subprocess, sys, zipfile
+import ast, json, re, shutil, subprocess, sys, zipfile
 from pathlib import Path
 import pytest
 
@@ -41,3 +41,12 @@ def test_the_wheel_holds_data_and_licence(copy, tmp_path):
     names = zipfile.ZipFile(next(tmp_path.glob("*.whl"))).namelist()
     for part in ("benchmark_profiling/facts/world.json", "benchmark_profiling/py.typed", "LICENSE", "entry_points.txt", "benchmark_profiling/run.py"):
         assert any(n.endswith(part) for n in names), part
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_imports_have_cells_of_their_own(path):
+    "The site's builder executes cells with imports, and nothing else."
+    for c in json.loads(path.read_text())["cells"]:
+        source = "".join(c["source"])
+        if c["cell_type"] != "code" or source.startswith(("%%", "#| hide")): continue
+        kinds = {isinstance(s, (ast.Import, ast.ImportFrom)) for s in ast.parse(re.sub(r"^[%!].*$", "", source, flags=re.M)).body}
+        assert len(kinds) < 2, source[:200]
