@@ -7,7 +7,7 @@ __all__ = ['MIN_ITEMS', 'CONTROLS', 'COLUMNS', 'HUES', 'KEY', 'AIS', 'ais', 'ite
            'describe', 'draw_heatmap', 'draw_ribbons', 'as_text', 'as_html', 'Comparison', 'compare', 'draw_comparison',
            'diagnose', 'more_items', 'save_profile', 'load_profile']
 
-# %% ../nbs/03_ais.ipynb #bec19fe1
+# %% ../nbs/03_ais.ipynb #a505d5f9
 import hashlib, html, json, os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-# %% ../nbs/03_ais.ipynb #6870e6fb
+# %% ../nbs/03_ais.ipynb #0a6d301e
 MIN_ITEMS = 20  # below this many items an interval means nothing, and none is given
 
 class AIS(NamedTuple):
@@ -32,7 +32,7 @@ class AIS(NamedTuple):
     chance: float   # mean score of a guesser on these items
     n: int          # number of items
 
-# %% ../nbs/03_ais.ipynb #024d2cf2
+# %% ../nbs/03_ais.ipynb #cff1e762
 def _moments(x, d, chance, binary):
     "Means, variances and covariance of the losses `d` (n, m) and of `x - chance` (n, 1 or m)"
     n, w, e = len(x), np.ones(len(x)), x - chance
@@ -66,7 +66,7 @@ def _bootstrap(x, d, chance, resamples, seed, alpha):
     r = np.where(em > 0, dm/np.where(em > 0, em, 1), np.copysign(np.inf, dm))
     return np.quantile(r, [alpha/2, 1 - alpha/2], axis=0, method='nearest')
 
-# %% ../nbs/03_ais.ipynb #a6dc6201
+# %% ../nbs/03_ais.ipynb #aac211f2
 def _mcnemar(d):
     "Exact two-sided McNemar p-values for the columns of `d`, whose entries are -1, 0 or 1"
     lost, gained = (d > 0).sum(0), (d < 0).sum(0)
@@ -81,7 +81,7 @@ def _above_chance(em, ve, n, alpha):
     "Is the mean score above chance, at one-sided level alpha/2?"
     return em > stats.t.ppf(1 - alpha/2, n-1)*np.sqrt(ve/n)
 
-# %% ../nbs/03_ais.ipynb #3b6b62d7
+# %% ../nbs/03_ais.ipynb #8f32b39e
 def _check_items(intact, ablated, chance):
     "Three float arrays of the same length, or a ValueError that says what is wrong"
     x, y = np.asarray(intact, float), np.asarray(ablated, float)
@@ -105,7 +105,7 @@ def _interval(x, d, chance, binary, resamples, seed, alpha, interval):
     if interval == 'bootstrap': return _bootstrap(x, d, chance, resamples, seed, alpha)
     raise ValueError(f"interval must be 'fieller' or 'bootstrap', got {interval!r}")
 
-# %% ../nbs/03_ais.ipynb #74100a23
+# %% ../nbs/03_ais.ipynb #e43c7c17
 def ais(
     intact,                   # scores of the intact model, one per item
     ablated,                  # scores without the ability, same items in the same order
@@ -126,7 +126,7 @@ def ais(
     p = _mcnemar(d) if binary else _t_test(dm, vd, n)
     return AIS(float(dm[0]/em[0]), float(lo[0]), float(hi[0]), float(p[0]), 'ok', *ends)
 
-# %% ../nbs/03_ais.ipynb #0f70695d
+# %% ../nbs/03_ais.ipynb #391221e4
 CONTROLS = ('random-', 'bottom-', 'intact-')  # prefixes of state names that are controls, not abilities
 
 def _wide(rows, task, column):
@@ -147,7 +147,7 @@ def _metric(rows, on):
     "The score column to use: `p_gold` where it is there for every row of the task"
     return 'p_gold' if on == 'p_gold' and 'p_gold' in rows and rows['p_gold'].notna().all() else 'score'
 
-# %% ../nbs/03_ais.ipynb #0450a195
+# %% ../nbs/03_ais.ipynb #9bd7c88a
 def _n_needed(em, vd, ais, power, alpha):
     "Items at which a paired test sees `ais` with probability `power`"
     z = stats.norm.ppf(1 - alpha/2) + stats.norm.ppf(power)
@@ -169,7 +169,7 @@ def items_needed(
         raise ValueError(f'the intact model ({x.mean():.3f}) is not above chance ({c.mean():.3f}) on these {n} items')
     return int(_n_needed(em, vd, ais, power, alpha)[0])
 
-# %% ../nbs/03_ais.ipynb #0d5d6888
+# %% ../nbs/03_ais.ipynb #351bb05e
 def _between(tables):
     "From the random states' scores, one (items x regions) table a task: `{task: (tau², noise of a region's mean)}` and degrees of freedom"
     parts = {}
@@ -197,7 +197,7 @@ def _beyond(x, Y, R, chance, binary, between, df, alpha):
     df = var**2/((vd/n)**2/(n-1) + ((tau2 + noise)*(1 + 1/K))**2/df + 1e-300)  # Satterthwaite
     return dm/em, *_fieller(dm, em, var*n, ve, cv, n, alpha, df), _t_test(dm, var*n, n, df)
 
-# %% ../nbs/03_ais.ipynb #6d40e43f
+# %% ../nbs/03_ais.ipynb #83e45ea9
 def _table(rows, task, on):
     "One task: metric, scores (items x states), and chance per item (n, 1); ValueError where something is wrong"
     metric = _metric(rows, on)
@@ -228,7 +228,7 @@ def _cells(task, metric, S, c, between, df, resamples, seed, alpha, interval):
         out.loc[own, ['specific', 'specific_lo', 'specific_hi', 'specific_p']] = np.column_stack(_beyond(x, Y[:, own], R, c, binary, between, df, alpha))
     return out
 
-# %% ../nbs/03_ais.ipynb #ebcc8a52
+# %% ../nbs/03_ais.ipynb #9c1e215f
 COLUMNS = ['model', 'benchmark', 'ability', 'base', 'ablated', 'chance', 'ais', 'lo', 'hi', 'p', 'q', 'specific', 'n',
            'status', 'specific_lo', 'specific_hi', 'specific_p', 'specific_q', 'metric', 'needed']
 
@@ -240,7 +240,7 @@ def bh(
     if ok.any(): q[ok] = stats.false_discovery_control(p[ok])
     return q
 
-# %% ../nbs/03_ais.ipynb #bc868fa5
+# %% ../nbs/03_ais.ipynb #39fbf892
 @dataclass(frozen=True, repr=False)
 class Profile:
     "Abilities x benchmarks: impact scores with intervals, tests and controls"
@@ -279,7 +279,7 @@ class Profile:
         "Read what `save` wrote; ValueError if it is damaged"
         return load_profile(folder)
 
-# %% ../nbs/03_ais.ipynb #6f42e1ba
+# %% ../nbs/03_ais.ipynb #2c9edc78
 def profile(
     outcomes: pd.DataFrame,   # tidy: state, task, item_id, score, chance and, if there, p_gold
     model: str='',            # name of the model, for the table
@@ -305,7 +305,7 @@ def profile(
     meta = dict(model=model, on=on, alpha=alpha, interval=interval, resamples=resamples, seed=seed)
     return Profile(parts[0], parts[1], meta, outcomes)
 
-# %% ../nbs/03_ais.ipynb #45bf553b
+# %% ../nbs/03_ais.ipynb #b4f6b65a
 def _label(key): return key.replace('_', ' ')
 def _signed(v, d=2):
     "+0.12, with a true minus sign, and no sign for a zero"
@@ -333,7 +333,7 @@ def _control_words(controls, alpha):
     if len(again): out.append(f'Noise floor: the intact model, evaluated again, has AIS {_signed(again.ais.min(), 4)} to {_signed(again.ais.max(), 4)}.')
     return out
 
-# %% ../nbs/03_ais.ipynb #46148ce1
+# %% ../nbs/03_ais.ipynb #c5eea313
 def describe(
     frame: pd.DataFrame,     # cells of the abilities, columns as in `COLUMNS`
     controls: pd.DataFrame,  # cells of the controls
@@ -358,7 +358,7 @@ def describe(
                 f'To see AIS = 0.05 takes {_span(need.min(), need.max(), lambda v: f"{v:,.0f}")} items, depending on the benchmark (one test at 5 %).']
     return '\n'.join(out)
 
-# %% ../nbs/03_ais.ipynb #f04a4740
+# %% ../nbs/03_ais.ipynb #da4a59bf
 def _scale(values):
     "Symmetric colour scale that fits the values: 0.05 at least, 1 at most"
     top = np.nanmax(np.abs(values)) if np.isfinite(values).any() else 0
@@ -380,7 +380,7 @@ def _cell(ax, x, y, row, color, apart, specific, width=1.):
             fontsize=10 if apart else 9, fontweight='bold' if apart else 'normal')
     if specific: box(.05, facecolor='none', edgecolor='black', lw=1.6)
 
-# %% ../nbs/03_ais.ipynb #ac186709
+# %% ../nbs/03_ais.ipynb #19b6b7d1
 def _heat_axes(ax, frame, ys, benches):
     "Labels: abilities on the left; name, intact score, chance and n of each benchmark on top"
     for y, name in ys.items(): ax.text(-.62, y, name, ha='right', va='center', fontsize=10)
@@ -425,7 +425,7 @@ def _heat_key(ax, y, color, top, alpha):
         ax.text(x + .42, y, text, ha='left', va='center', fontsize=8, color='#333333', linespacing=1.1)
     for p in [*ax.patches, *ax.texts]: p.set_clip_on(False)
 
-# %% ../nbs/03_ais.ipynb #8b01e0be
+# %% ../nbs/03_ais.ipynb #9647b1ac
 def draw_heatmap(
     frame: pd.DataFrame,     # cells of the abilities, columns as in `COLUMNS`
     controls: pd.DataFrame,  # cells of the controls
@@ -457,7 +457,7 @@ def draw_heatmap(
     bar.ax.yaxis.set_major_formatter(lambda v, _: _signed(v)); bar.ax.tick_params(labelsize=8, length=2)
     return ax
 
-# %% ../nbs/03_ais.ipynb #939aeb9c
+# %% ../nbs/03_ais.ipynb #f2cd8595
 HUES = ('#332288', '#88CCEE', '#44AA99', '#117733', '#999933', '#DDCC77', '#CC6677', '#882255', '#AA4499', '#661100')
 
 def _band(x0, x1, a0, a1, b0, b1):
@@ -482,7 +482,7 @@ def _stack(names, width, gap, least):
     mid = (ends[-1] - gap)/2
     return {n: (ends[i] - mid, ends[i] - mid + size[i]) for i, n in enumerate(names)}
 
-# %% ../nbs/03_ais.ipynb #ebae80b9
+# %% ../nbs/03_ais.ipynb #6b89fa81
 def _links(frame, least=.05):
     "Cells over `least` as (ability, benchmark, AIS), apart into sure (interval excludes 0) and unsure"
     f = frame[frame.status.isin(['ok', 'too few']) & (frame.ais > least)]
@@ -510,7 +510,7 @@ def _layout(frame, sure, unsure, thin):
             for a, b, w in mine: ends[k][a, b] = (y, y + w); y += w
     return nodes, sums, ends, unit
 
-# %% ../nbs/03_ais.ipynb #be2e43d6
+# %% ../nbs/03_ais.ipynb #6d5c4386
 def _nodes(ax, frame, nodes, sums, hue):
     "Bars and labels on both sides"
     n, off = frame.groupby('benchmark').n.first(), frame[frame.status.eq('not profiled')].benchmark.unique()
@@ -536,7 +536,7 @@ def _ribbon_key(ax, y, sure, unsure, alpha):
         ax.plot([.84, .92], [y, y], ls=(0, (4, 3)), lw=1.2, color='#777777')
         ax.text(.94, y, 'AIS > 0.05, but its\ninterval contains 0', va='center', fontsize=9)
 
-# %% ../nbs/03_ais.ipynb #5cd70616
+# %% ../nbs/03_ais.ipynb #d2dd7ccf
 def draw_ribbons(
     frame: pd.DataFrame,  # cells of the abilities, columns as in `COLUMNS`
     alpha: float=0.05,    # 1 - confidence, for the legend
@@ -568,7 +568,7 @@ def draw_ribbons(
     ax.set_title(frame.model.iloc[0], fontsize=12, fontweight='bold', pad=22)
     return ax
 
-# %% ../nbs/03_ais.ipynb #7d6af51d
+# %% ../nbs/03_ais.ipynb #19bf1522
 def _mark(row, apart, specific):
     "The AIS of a cell as text, with its marks"
     if not np.isfinite(row.ais): return 'not prof.' if row.status == 'not profiled' else '–'
@@ -601,7 +601,7 @@ def as_text(
         lines.append(' '*side + ''.join(f'{ends.loc[a, b]:>{w}}' for b, w in wide.items()))
     return '\n'.join([*lines, KEY, '', describe(frame, controls, alpha)])
 
-# %% ../nbs/03_ais.ipynb #274b1e04
+# %% ../nbs/03_ais.ipynb #da27a0e9
 def as_html(
     frame: pd.DataFrame,     # cells of the abilities, columns as in `COLUMNS`
     controls: pd.DataFrame,  # cells of the controls
@@ -619,7 +619,7 @@ def as_html(
     words = '<br>'.join(map(esc, describe(frame, controls, alpha).split('\n')))
     return f'<table class="dataframe">{head}{body}</table><p><small>{esc(KEY)}</small></p><p>{words}</p>'
 
-# %% ../nbs/03_ais.ipynb #7007b772
+# %% ../nbs/03_ais.ipynb #a12bad80
 @dataclass(frozen=True, repr=False)
 class Comparison:
     "Two profiles, cell by cell"
@@ -648,7 +648,7 @@ def _compare_table(c):
                          'difference': f['diff'].map(_signed) + np.where(f.q < c.alpha, '*', ''), 'interval': [_range(r) for r in f.itertuples()],
                          'q': f.q.map('{:.2g}'.format)})
 
-# %% ../nbs/03_ais.ipynb #0ef793e4
+# %% ../nbs/03_ais.ipynb #c2e66b18
 def _delta(x, d, chance, binary):
     "AIS of every column of losses `d`, its variance, and the influence of every item (n, m)"
     dm, em, vd, ve, cv, n = _moments(x, d, chance, binary)
@@ -684,7 +684,7 @@ def _spearman(f, alpha, draws=2000, seed=0):
     r = cv[ok]/np.sqrt(va[ok]*vb[ok])
     return (float(r[0]) if ok[0] else float('nan'), *map(float, np.quantile(r, [alpha/2, 1 - alpha/2])))
 
-# %% ../nbs/03_ais.ipynb #fededd6e
+# %% ../nbs/03_ais.ipynb #dc658d55
 def compare(
     a: Profile,  # one profile
     b: Profile,  # the other; cells that both have profiled are compared
@@ -707,7 +707,7 @@ def compare(
     if names[0] == names[1]: names = [f'{names[0]} ({i})' for i in (1, 2)]
     return Comparison(f, tuple(names), _spearman(f, a.alpha), a.alpha)
 
-# %% ../nbs/03_ais.ipynb #6a7a0c40
+# %% ../nbs/03_ais.ipynb #9d8cccbe
 def draw_comparison(
     c: Comparison,  # what `compare` returned
     ax=None,        # matplotlib axes; a new figure by default
@@ -739,7 +739,7 @@ def draw_comparison(
     ax.spines[['top', 'right']].set_visible(False)
     return ax
 
-# %% ../nbs/03_ais.ipynb #4e661a7c
+# %% ../nbs/03_ais.ipynb #747c8789
 def _signatures(f, apart, specific, controls, alpha, all_cells):
     "Yield (signature, found, evidence, advice) for profiled cells `f`"
     m, size = len(f), f.ais.abs().mean()
@@ -784,7 +784,7 @@ def diagnose(
     out['advice'] = out.advice.where(out.found, '')
     return out.sort_values('found', ascending=False, kind='stable', ignore_index=True)
 
-# %% ../nbs/03_ais.ipynb #fae6d3f2
+# %% ../nbs/03_ais.ipynb #6a062ff8
 def _more(n, half, width):
     "0 where narrow enough; else what the present scatter asks for, at least 25 and at most as many again"
     return np.where(half <= width, 0, np.clip(np.ceil(n*((half/width)**2 - 1)), 25, n)).astype(int)
@@ -809,7 +809,7 @@ def more_items(
         out[task] = int(_more(n, (hi - lo).max()/2, width))
     return pd.Series(out, name='more', dtype=int)
 
-# %% ../nbs/03_ais.ipynb #da15285b
+# %% ../nbs/03_ais.ipynb #3d9966fb
 def _replace(path, data):
     "Write bytes under a temporary name beside `path`, then rename"
     tmp = path.with_name(f'.{path.name}.{os.getpid()}.tmp')

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['effective_number', 'breadth', 'split_halves', 'separation']
 
-# %% ../nbs/04_findings.ipynb #70c7f27e
+# %% ../nbs/04_findings.ipynb #9526b163
 import itertools
 from pathlib import Path
 
@@ -14,7 +14,7 @@ import pandas as pd
 
 from .ais import CONTROLS, profile
 
-# %% ../nbs/04_findings.ipynb #308433d1
+# %% ../nbs/04_findings.ipynb #7e30d425
 def effective_number(
     ais,   # the AIS of several abilities on one benchmark
 ) -> float:
@@ -29,7 +29,7 @@ def breadth(frame: pd.DataFrame, alpha: float = 0.05) -> pd.DataFrame:
                                  also_beyond_random=int(((g.specific_q < alpha) & (g.ais > 0) & (g.specific > 0)).sum()),
                                  effective_number=effective_number(g.ais)) for b, g in ok.groupby("benchmark")}).T
 
-# %% ../nbs/04_findings.ipynb #efa59a27
+# %% ../nbs/04_findings.ipynb #a82735ac
 def split_halves(outcomes: pd.DataFrame, seed: int = 0) -> tuple:
     "AIS matrices (abilities × benchmarks) of two random halves of every benchmark's items."
     rng, halves = np.random.default_rng(seed), []

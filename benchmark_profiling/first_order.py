@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['score_gradient', 'first_order']
 
-# %% ../nbs/19_first_order.ipynb #5366c64f
+# %% ../nbs/19_first_order.ipynb #7efb70b7
 import pandas as pd
 import torch
 
@@ -13,7 +13,7 @@ from .evaluation import PackedLM, gold_probability, load_tasks, quiet
 from .importance import Encoded, _backward, _GradientSum, _groups, _OnlyGradientsFor, _size, _streamed, _values, _Work, option_scores
 from .models import tree_fault
 
-# %% ../nbs/19_first_order.ipynb #676dd227
+# %% ../nbs/19_first_order.ipynb #5a1ee01b
 def _items(lm, tasks):
     "(task, item, its options as `Encoded`) of tasks whose score is a probability."
     for t in tasks:
@@ -42,7 +42,7 @@ def score_gradient(
             for g in _groups([work.sizes[n] for n in same], budget): done += _backward(model, work, [same[i] for i in g], len(items), grads)
     return grads.total, done / len(items)
 
-# %% ../nbs/19_first_order.ipynb #66607126
+# %% ../nbs/19_first_order.ipynb #9844436e
 def first_order(
     model, tokenizer,
     tasks,                # names for `load_tasks`, or tasks that it has loaded

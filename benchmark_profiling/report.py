@@ -5,11 +5,11 @@
 # %% auto #0
 __all__ = ['PROTECTED', 'TARGETS', 'CITE', 'region_words', 'card', 'write_cards', 'draw_sweep', 'interference', 'report_html']
 
-# %% ../nbs/18_report.ipynb #4e96a4af
+# %% ../nbs/18_report.ipynb #3cd02dfa
 import base64, html, json
 from pathlib import Path
 
-# %% ../nbs/18_report.ipynb #d479a002
+# %% ../nbs/18_report.ipynb #2d2f6b93
 PROTECTED = 0.05  # share of the weights that is out of bounds because ordinary text needs them most
 TARGETS = {"mlp": "MLP weights", "attention": "attention weights", "all": "MLP and attention weights"}
 
@@ -28,7 +28,7 @@ def region_words(run: dict) -> str:
             f"k: {why}; {last.k.min():.3%} to {last.k.max():.3%} of the {TARGETS[c.get('targets', 'mlp')]}. "
             f"Perplexity rises by {last.rise.min():.1%} to {last.rise.max():.1%}.")
 
-# %% ../nbs/18_report.ipynb #8d6f6cb4
+# %% ../nbs/18_report.ipynb #3db8a172
 def _number(v, d=3): return "–" if v != v else f"{v:+.{d}f}".replace("-", "−")
 
 def _reading(r, alpha) -> str:
@@ -64,7 +64,7 @@ def write_cards(folder: Path) -> dict:
     p, run = Profile.load(folder), json.loads((Path(folder) / "run.json").read_text())
     return {name: card(p, name, run) for name in sorted(p.frame.benchmark.unique())}
 
-# %% ../nbs/18_report.ipynb #f15e04f0
+# %% ../nbs/18_report.ipynb #4128425e
 def draw_sweep(frame, controls=None):
     "AIS against k, one panel a benchmark, one line an ability; returns the figure."
     import matplotlib.pyplot as plt
@@ -92,7 +92,7 @@ def interference(frame):
     out = pd.DataFrame(rows, columns=["union", "benchmark", "joint AIS", "lo", "hi", "sum of single AIS"])
     return out.assign(**{"joint less sum": out["joint AIS"] - out["sum of single AIS"]})
 
-# %% ../nbs/18_report.ipynb #641d39f4
+# %% ../nbs/18_report.ipynb #034880f2
 _CSS = """:root{color-scheme:light dark;--ink:#222;--paper:#fff;--line:#ddd;--soft:#f5f5f5;--link:#0b57a4}
 @media(prefers-color-scheme:dark){:root{--ink:#ddd;--paper:#16181b;--line:#3a3e44;--soft:#22262b;--link:#8ab8f0}}
 body{font:16px/1.5 system-ui,sans-serif;max-width:1100px;margin:2em auto;padding:0 1em;color:var(--ink);background:var(--paper)}
@@ -116,7 +116,7 @@ _JS = """for(const t of document.querySelectorAll('table'))for(const h of t.rows
 CITE = """Kim, Shim, Chun, Kim, Park, Lim. Benchmark Profiling: Mechanistic Diagnosis of LLM Benchmarks. 2025. arXiv:2510.01232 (the method)
 The benchmark-profiling authors. benchmark-profiling {version} (the software; its statistics and regions differ from the paper's code)"""
 
-# %% ../nbs/18_report.ipynb #22a4a3e2
+# %% ../nbs/18_report.ipynb #438a751c
 def _table(frame, digits=3, words=False) -> str:
     "A data frame as an HTML table in a box that scrolls."
     def text(v): return ("–" if v != v else f"{v:.{digits}f}".replace("-", "−")) if isinstance(v, float) else html.escape(str(v))
@@ -140,7 +140,7 @@ def _more_states(folder) -> dict:
     if len(joint := interference(frame)): out["Unions"] = "<p>Joint impact of several abilities, and the sum of their single ones.</p>" + _table(joint)
     return out
 
-# %% ../nbs/18_report.ipynb #5b3d9ab4
+# %% ../nbs/18_report.ipynb #d035d940
 def report_html(folder: Path) -> str:
     "One self-contained page: words, pictures, sortable tables, diagnosis, provenance, how to cite and to do it again."
     import yaml
