@@ -19,8 +19,8 @@ profile: .venv/run.stamp
 	bprof profile
 
 test: .venv/dev.stamp
-	nbdev_test --n_workers 1 --timing
-	python -m pytest -q tests
+	OMP_NUM_THREADS=1 nbdev_test --n_workers 2 --timing
+	OMP_NUM_THREADS=1 python -m pytest -q -n 2 --dist loadfile tests
 
 lab: .venv/dev.stamp
 	jupyter lab nbs
