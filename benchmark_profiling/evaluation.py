@@ -44,7 +44,7 @@ def quiet():
         for l, level in zip(loggers, levels): l.setLevel(level)
         if not bars: datasets.enable_progress_bars()
 
-# %% ../nbs/11_evaluation.ipynb #dac963a7
+# %% ../nbs/11_evaluation.ipynb #ec194258
 SUITES = {
     "paper": ["arc_challenge", "boolq", "commonsense_qa", "gsm8k", "hellaswag", "humaneval", "logiqa", "mbpp", "mmlu", "winogrande"],
     "small": ["arc_easy", "boolq", "commonsense_qa", "hellaswag", "lambada_openai", "openbookqa", "piqa"],
@@ -69,7 +69,7 @@ def task_config(
         raise ValueError(f"unknown task '{name}'; " + (f"did you mean {', '.join(near)}?" if near else "see `lm-eval ls tasks`"))
     unsafe = load_yaml(task_files()[name], resolve_func=False).get("unsafe_code")
     if unsafe and not allow_code_execution:
-        raise ValueError(f"task '{name}' runs programs that the model writes; leave it out, or allow it with allow_code_execution=True")
+        raise ValueError(f"task '{name}' runs programs that the model writes; leave it out, or allow it with allow_code_execution=True (--allow-code-execution)")
     with code_eval_here() if unsafe else contextlib.nullcontext(): config = dict(load_yaml(task_files()[name], resolve_func=True))
     if unsafe:
         if {uses_code_eval(m["metric"]) for m in config.get("metric_list") or []} != {True}:

@@ -896,7 +896,7 @@ def importance(
         scores = importance(*load_model(model), load_questions(questions), style)
         scores.save(out); print(f"{scores} -> {out}")
 
-# %% ../nbs/12_run.ipynb #27d98af9
+# %% ../nbs/12_run.ipynb #8361464b
 @app.command()
 def ablate(
     scores: Annotated[Path, typer.Argument(help="importance scores (safetensors)")],
@@ -919,13 +919,14 @@ def evaluate(
     limit: Annotated[int, _option("limit")] = Default.limit,
     data_dir: Annotated[Path, _option("data_dir")] = None,
     seed: Annotated[int, _option("seed")] = Default.seed,
+    allow_code_execution: Annotated[bool, typer.Option("--allow-code-execution", help=_about("allow_code_execution"))] = False,
     out: Annotated[Path, typer.Option(help="Parquet file, one row an item")] = Path("outcomes.parquet"),
 ):
     "Evaluate a model: one outcome per item."
     from benchmark_profiling.evaluation import evaluate
     from benchmark_profiling.models import load_model
     with _Clear():
-        outcomes = evaluate(*load_model(model), _list(tasks), limit=limit, data_dir=data_dir, seed=seed)
+        outcomes = evaluate(*load_model(model), _list(tasks), limit=limit, data_dir=data_dir, seed=seed, allow_code_execution=allow_code_execution)
         buffer = io.BytesIO(); outcomes.to_parquet(buffer, index=False); _write(out, buffer.getvalue())
         print(outcomes.groupby("task")[["score", "chance", "p_gold"]].mean().round(3)); print(f"{len(outcomes)} items -> {out}")
 
