@@ -380,7 +380,7 @@ def _cell(ax, x, y, row, color, apart, specific, width=1.):
             fontsize=10 if apart else 9, fontweight='bold' if apart else 'normal')
     if specific: box(.05, facecolor='none', edgecolor='black', lw=1.6)
 
-# %% ../nbs/03_ais.ipynb #19b6b7d1
+# %% ../nbs/03_ais.ipynb #376660fe
 def _heat_axes(ax, frame, ys, benches):
     "Labels: abilities on the left; name, intact score, chance and n of each benchmark on top"
     for y, name in ys.items(): ax.text(-.62, y, name, ha='right', va='center', fontsize=10)
@@ -407,6 +407,7 @@ def _below(controls):
                      for b, g in rows.groupby('benchmark')}
     return out
 
+# %% ../nbs/03_ais.ipynb #6ffa84dc
 def _heat_key(ax, y, color, top, alpha):
     "The legend under the heat map: sample cells and what they mean"
     from types import SimpleNamespace as R
@@ -739,7 +740,7 @@ def draw_comparison(
     ax.spines[['top', 'right']].set_visible(False)
     return ax
 
-# %% ../nbs/03_ais.ipynb #747c8789
+# %% ../nbs/03_ais.ipynb #2d2c9cc1
 def _signatures(f, apart, specific, controls, alpha, all_cells):
     "Yield (signature, found, evidence, advice) for profiled cells `f`"
     m, size = len(f), f.ais.abs().mean()
@@ -771,6 +772,7 @@ def _signatures(f, apart, specific, controls, alpha, all_cells):
     off = all_cells.status.eq('not profiled').mean()
     yield ('benchmarks at chance', off >= .5, f'{_pct(round(off, 2))} of the cells are not profiled', 'Choose easier benchmarks, another prompt style, more items or a larger model.')
 
+# %% ../nbs/03_ais.ipynb #12a8df00
 def diagnose(
     frame: pd.DataFrame,     # cells of the abilities, columns as in `COLUMNS`
     controls: pd.DataFrame,  # cells of the controls

@@ -484,7 +484,7 @@ def _there(self, cell) -> bool:
     if cell.path.exists(): _aside(cell.path, cell.fault)
     return False
 
-# %% ../nbs/12_run.ipynb #24214125
+# %% ../nbs/12_run.ipynb #dfe67886
 @_method
 def _compute(self, cell):
     "One cell, whose lock is held; an error is kept and the run goes on."
@@ -502,6 +502,7 @@ def _region(self, state):
     if self._kept.get("region", ("",))[0] != state.name: self._kept["region"] = state.name, state.region()
     return self._kept["region"][1]
 
+# %% ../nbs/12_run.ipynb #afc23ed9
 @_method
 def _keep(self, cell, frame, seconds):
     "Store what a cell gave."

@@ -167,8 +167,7 @@ def test_changed_weights_change_the_answers(smol):
 class Parrot(LM):
     "Says what it is told to, whatever it is asked."
     def __init__(self, says): super().__init__(); self.says = says
-    def loglikelihood(self, requests, disable_tqdm=False): raise NotImplementedError
-    def loglikelihood_rolling(self, requests, disable_tqdm=False): raise NotImplementedError
+    loglikelihood = loglikelihood_rolling = None   # never asked
     def generate_until(self, requests, disable_tqdm=False): return [self.says]*len(requests)
 
 def test_generation_is_scored_by_exact_match(tmp_path):
