@@ -14,27 +14,24 @@ from benchmark_profiling.run import make_config, run_profile
 
 here = Path(__file__).parent
 runs = here.parent / "runs" / "study"
-SMALL = ["arc_easy", "boolq", "commonsense_qa", "hellaswag", "lambada_openai", "openbookqa", "piqa"]
+SMALL = ["arc_easy", "commonsense_qa", "lambada_openai", "openbookqa", "piqa", "boolq", "hellaswag"]
 SHORT = ["arc_easy", "commonsense_qa", "lambada_openai", "openbookqa"]
 OTHER = ["arc_challenge", "mmlu", "winogrande"]
-WRITTEN = ["gsm8k", "humaneval", "mbpp"]
 KS = [0.00001, 0.00004, 0.00016, 0.00064, 0.00256, 0.01024]
 small = dict(dtype="bfloat16", tasks=SMALL, limit=300, questions=200)
-few = dict(small, limit=100, questions=100)
+few = dict(small, limit=100, questions=50)
 
 RUNS = {
     "smollm2": dict(small, repeat_intact=True),
     "gemma": dict(small, repeat_intact=True, model="gemma-3-270m"),
-    "smollm2-paper": dict(few, protect="none", k=0.01024),                    # the literal recipe
-    "gemma-paper": dict(few, protect="none", k=0.01024, model="gemma-3-270m"),
-    "smollm2-paper-sweep": dict(few, protect="none", k=0.01024, ks=[*KS, 0.04096], tasks=["arc_easy", "openbookqa"], limit=60),
-    "smollm2-first": dict(few, tasks=SHORT, limit=150, questions_dir=runs / "questions-first"),    # two question sets that share
-    "smollm2-second": dict(few, tasks=SHORT, limit=150, questions_dir=runs / "questions-second"),  # no template
-    "smollm2-sweep": dict(small, tasks=["arc_easy", "lambada_openai"], limit=100, ks=KS),
-    "smollm2-unions": dict(small, tasks=["arc_easy", "lambada_openai"], limit=100, unions="pairs"),
-    "smollm2-all-weights": dict(few, targets="all"),
-    "smollm2-other": dict(small, tasks=OTHER, limit=300),
-    "gemma-other": dict(small, tasks=OTHER, limit=300, model="gemma-3-270m"),
+    "smollm2-paper": dict(few, protect="none", k=0.01024, ks=[*KS, 0.04096], tasks=["arc_easy", "openbookqa"]),   # the literal recipe
+    "smollm2-sweep": dict(small, tasks=["arc_easy"], limit=100, ks=KS),
+    "smollm2-unions": dict(small, tasks=["arc_easy"], limit=100, unions="pairs"),
+    "smollm2-first": dict(few, tasks=SHORT, questions_dir=runs / "questions-first"),    # two question sets that share no template
+    "smollm2-second": dict(few, tasks=SHORT, questions_dir=runs / "questions-second"),
+    "smollm2-all-weights": dict(few, targets="all", tasks=SHORT),
+    "smollm2-other": dict(small, tasks=OTHER),
+    "gemma-other": dict(small, tasks=OTHER, model="gemma-3-270m"),
 }
 
 def families(n: int = 600):
