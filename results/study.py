@@ -18,7 +18,7 @@ SMALL = ["arc_easy", "commonsense_qa", "lambada_openai", "openbookqa", "piqa", "
 SHORT = ["arc_easy", "commonsense_qa", "lambada_openai", "openbookqa"]
 OTHER = ["arc_challenge", "mmlu", "winogrande"]
 KS = [0.00001, 0.00004, 0.00016, 0.00064, 0.00256, 0.01024]
-small = dict(dtype="bfloat16", tasks=SMALL, limit=300, questions=200)
+small = dict(dtype="bfloat16", tasks=SMALL, limit=300, questions=100)
 few = dict(small, limit=100, questions=50)
 
 RUNS = {
