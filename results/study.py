@@ -2,21 +2,33 @@
 
     python results/study.py              all runs, about six hours on two CPU cores; stopped or killed, it goes on where it was
     python results/study.py NAME ...     only these (names: see RUNS)
+    python results/study.py above_chance [--logiqa=FOLDER]    the intact models on all benchmarks; LogiQA's rows come from the hub or a folder
 
 Everything is evaluated in bfloat16, on a CPU twice as fast as float32; the noise that this adds is measured (state intact-2).
 Two processes may share the work: start the script twice. The second model needs `make gemma`.
 """
-import shutil, sys
+import json, random, shutil, sys
 from pathlib import Path
 
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml
+from scipy.stats import ttest_1samp
+from tqdm import tqdm
+
+from benchmark_profiling.ablation import ablated, held_out_text, perplexity
 from benchmark_profiling.datagen import ABILITIES, LEVELS, generate, save_questions
-from benchmark_profiling.run import make_config, run_profile
+from benchmark_profiling.evaluation import evaluate, find_rows, task_config
+from benchmark_profiling.models import load_model
+from benchmark_profiling.run import Run, make_config, run_profile
 
 here = Path(__file__).parent
 runs = here.parent / "runs" / "study"
 SMALL = ["arc_easy", "commonsense_qa", "lambada_openai", "openbookqa", "piqa", "boolq", "hellaswag"]
 SHORT = ["arc_easy", "commonsense_qa", "lambada_openai", "openbookqa"]
 OTHER = ["arc_challenge", "mmlu", "winogrande"]
+WRITTEN = ["gsm8k", "humaneval", "mbpp"]
 KS = [0.00001, 0.00004, 0.00016, 0.00064, 0.00256, 0.01024]
 small = dict(dtype="bfloat16", tasks=SMALL, limit=300, questions=100)
 few = dict(small, limit=100, questions=50)
@@ -30,6 +42,7 @@ RUNS = {
     "smollm2-first": dict(few, tasks=SHORT, questions_dir=runs / "questions-first"),    # two question sets that share no template
     "smollm2-second": dict(few, tasks=SHORT, questions_dir=runs / "questions-second"),
     "smollm2-all-weights": dict(few, targets="all", tasks=SHORT),
+    "smollm2-code": dict(small, tasks=["mbpp_choice"], limit=150, data_dir=runs / "code"),   # which of four programs does what is asked?
     "smollm2-other": dict(small, tasks=OTHER),
     "gemma-other": dict(small, tasks=OTHER, model="gemma-3-270m"),
 }
@@ -43,13 +56,64 @@ def families(n: int = 600):
             mine = {s for level in LEVELS for s in names[level][i::2]}
             save_questions(questions.filter(lambda q: q["source"] in mine), runs / f"questions-{family}" / f"{ability}.jsonl")
 
+def code_choice(longest: int = 400):
+    "A code benchmark that a small model can take: MBPP's request, its solution, and the solutions of three other requests."
+    rows = [r for r in find_rows("mbpp", task_config("mbpp", allow_code_execution=True))[0] if len(r["code"]) <= longest]
+    rng, out = random.Random(0), []
+    for r in rows:
+        options = [r["code"], *(o["code"] for o in rng.sample([o for o in rows if o is not r], 3))]
+        order = rng.sample(range(4), 4)
+        out.append(dict(id=str(r["task_id"]), text=r["text"], options=[options[i] for i in order], answer=order.index(0)))
+    (runs / "code").mkdir(parents=True, exist_ok=True)
+    (runs / "code" / "mbpp_choice.jsonl").write_text("".join(json.dumps(r) + "\n" for r in out))
+    (runs / "code" / "mbpp_choice.yaml").write_text(yaml.safe_dump(dict(
+        task="mbpp_choice", output_type="multiple_choice", test_split="test", doc_to_text="# {{text}}\n", target_delimiter="",
+        doc_to_choice="{{options}}", doc_to_target="answer", metric_list=[dict(metric="acc", aggregation="mean", higher_is_better=True)])))
+
+def fluency(run, folder):
+    "Perplexity of ordinary text that no region was made from, for every state of a k sweep -> fluency.csv."
+    text = held_out_text(run.tokenizer, 4)
+    rows = [("intact", perplexity(run.model, text))]
+    for state in tqdm([s for s in run.states() if "@" in s.name], "fluency", unit="state"):
+        with ablated(run.model, state.region()): rows.append((state.name, perplexity(run.model, text)))
+    pd.DataFrame(rows, columns=["state", "perplexity"]).round(4).to_csv(folder / "fluency.csv", index=False)
+
+def keep_regions(run, folder):
+    "The weights of every ability's region, sorted so that they pack well -> regions.parquet; `results/check.py` makes cells again from it."
+    rows = [dict(state=s, tensor=t, index=ix.sort().values.numpy()) for s, r in run.regions().items() if s in ABILITIES for t, ix in r.indices.items() if len(ix)]
+    schema = pa.schema([("state", pa.string()), ("tensor", pa.string()), ("index", pa.list_(pa.int32()))])
+    pq.write_table(pa.Table.from_pylist(rows, schema), folder / "regions.parquet", compression="zstd", compression_level=19, use_dictionary=["state", "tensor"],
+                   column_encoding={"index.list.element": "DELTA_BINARY_PACKED"})
+
+def above_chance(rows=None):
+    "The intact models on every benchmark -> above_chance.csv."
+    out = []
+    code_choice()
+    for model in ["smollm2-135m-instruct", "gemma-3-270m"]:
+        lm, tokenizer = load_model(model, "bfloat16")
+        for task in [*SMALL, *OTHER, "logiqa", "mbpp_choice", *WRITTEN]:
+            n, folder = 40 if task in WRITTEN else 300, {"logiqa": rows, "mbpp_choice": runs / "code"}.get(task)
+            y = evaluate(lm, tokenizer, [task], limit=n, data_dir=folder, allow_code_execution=True)
+            gain = (y.p_gold if y.p_gold.notna().all() else y.score) - y.chance
+            p = ttest_1samp(gain, 0, alternative="greater").pvalue if gain.std() else 1.0
+            out.append(dict(model=model, benchmark=task, n=len(y), score=y.score.mean(), p_gold=y.p_gold.mean(), chance=y.chance.mean(), p_above=p))
+    pd.DataFrame(out).round(5).to_csv(here / "study" / "above_chance.csv", index=False)
+
 def make(name: str):
     "One run, and its small files into results/study/."
     if "questions_dir" in RUNS[name] and not RUNS[name]["questions_dir"].exists(): families()
-    run_profile(make_config(name, **RUNS[name]), runs / name)
-    (here / "study" / name).mkdir(parents=True, exist_ok=True)
-    for file in ["config.yaml", "run.json", "outcomes.parquet"]: shutil.copy(runs / name / file, here / "study" / name)
+    if "data_dir" in RUNS[name] and not RUNS[name]["data_dir"].exists(): code_choice()
+    config, folder = make_config(name, **RUNS[name]), here / "study" / name
+    run_profile(config, runs / name)
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in ["config.yaml", "run.json", "outcomes.parquet"]: shutil.copy(runs / name / file, folder)
+    run = Run(config, runs / name); run.load()
+    if config.ks: fluency(run, folder)
+    if name in ("smollm2", "gemma"): keep_regions(run, folder)
 
 if __name__ == "__main__":
-    if unknown := set(sys.argv[1:]) - set(RUNS): raise SystemExit(f"no run {', '.join(sorted(unknown))}; there are {', '.join(RUNS)}")
-    for name in sys.argv[1:] or RUNS: make(name)
+    names = [a for a in sys.argv[1:] if not a.startswith("--")]
+    if unknown := set(names) - {*RUNS, "above_chance"}: raise SystemExit(f"no run {', '.join(sorted(unknown))}; there are {', '.join(RUNS)}, above_chance")
+    for name in names or [*RUNS, "above_chance"]:
+        if name == "above_chance": above_chance(next((a.partition("=")[2] for a in sys.argv if a.startswith("--logiqa=")), None))
+        else: make(name)

@@ -187,3 +187,19 @@ def test_items_are_added_until_the_intervals_are_narrow(undisturbed, tiny_folder
     run_profile(config, out)   # finds all of it again
     assert [e["event"] for e in events(out)[finished:]] == ["start", "end"]
     with pytest.raises(ValueError, match="until_width"): make_config(until_width=0)
+
+def test_regions_of_a_bfloat16_model_come_from_float32_gradients(tiny_folder, tmp_path):
+    "The maps equal those of the same weights in float32, and the model is in bfloat16 again afterwards, bit for bit."
+    import torch
+    from benchmark_profiling.importance import importance
+    from benchmark_profiling.run import _in_float32
+    run = Run(make_config(model=str(tiny_folder), dtype="bfloat16", tasks=["arc_easy"], limit=20), tmp_path / "r")
+    run.load()
+    before, questions = {n: t.clone() for n, t in [*run.model.named_parameters(), *run.model.named_buffers()]}, run.questions("spatial_reasoning").select(range(4))
+    with _in_float32(run.model): mine = importance(run.model, run.tokenizer, questions)
+    for n, t in [*run.model.named_parameters(), *run.model.named_buffers()]: assert t.dtype == before[n].dtype and torch.equal(t, before[n])
+    other = importance(run.model.float(), run.tokenizer, questions)
+    assert all(torch.equal(mine.tensors[n], other.tensors[n]) for n in other.tensors)
+    run.load()
+    with pytest.raises(KeyError), _in_float32(run.model): raise KeyError
+    assert run.model.dtype == torch.bfloat16
