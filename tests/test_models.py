@@ -103,3 +103,13 @@ def test_targets_that_make_no_sense():
     with pytest.raises(ValueError, match="no layer 2: the model has 2 layers, 0 to 1"): target_parameters(model, layers=range(1, 3))
     with pytest.raises(ValueError, match="choose no weights"): target_parameters(model, lambda name, p: "lm_head" in name)
     with pytest.raises(ValueError, match="choose no weights"): target_parameters(model, layers=[])
+
+def test_trees_are_trusted_in_bfloat16_and_a_lost_mask_is_still_seen(monkeypatch):
+    "Rounding moves single logits of the embedded model by a quarter of a standard deviation; a mask that is ignored moves all of them."
+    import torch
+    from benchmark_profiling.models import load_model, tree_fault
+    model, _ = load_model("smollm2-135m-instruct", "bfloat16")
+    assert tree_fault(model) is None
+    real = model.forward
+    monkeypatch.setattr(model, "forward", lambda *a, attention_mask=None, **kw: real(*a, **kw))
+    assert "changes its output" in tree_fault(model)
