@@ -36,11 +36,11 @@ few = dict(small, limit=100, questions=50)
 RUNS = {
     "smollm2": dict(small, repeat_intact=True),
     "gemma": dict(small, repeat_intact=True, model="gemma-3-270m"),
-    "smollm2-paper": dict(few, protect="none", k=0.01024, ks=[*KS, 0.04096], tasks=["arc_easy", "openbookqa"]),   # the literal recipe
+    "smollm2-paper": dict(few, protect="none", k=0.01024, ks=[*KS, 0.04096], tasks=["arc_easy"]),   # the literal recipe
     "smollm2-sweep": dict(small, tasks=["arc_easy"], limit=100, ks=KS),
     "smollm2-unions": dict(small, tasks=["arc_easy"], limit=100, unions="pairs"),
-    "smollm2-first": dict(few, tasks=SHORT, questions_dir=runs / "questions-first"),    # two question sets that share no template
-    "smollm2-second": dict(few, tasks=SHORT, questions_dir=runs / "questions-second"),
+    "smollm2-first": dict(few, tasks=SHORT, controls=0, questions_dir=runs / "questions-first"),    # two question sets that share no template
+    "smollm2-second": dict(few, tasks=SHORT, controls=0, questions_dir=runs / "questions-second"),
     "smollm2-all-weights": dict(few, targets="all", tasks=SHORT),
     "smollm2-code": dict(small, tasks=["mbpp_choice"], limit=150, data_dir=runs / "code"),   # which of four programs does what is asked?
     "smollm2-other": dict(small, tasks=OTHER),
