@@ -6,7 +6,7 @@
 __all__ = ['ABILITY_KEYS', 'Fraction', 'Abilities', 'FORMAT', 'COLUMNS', 'MAX_K', 'MOST', 'app', 'Default', 'Store', 'DryRun',
            'Workers', 'Address', 'Config', 'load_config', 'make_config', 'DiskFull', 'save_cell', 'read_cell', 'Run',
            'State', 'Cell', 'Scorer', 'events', 'status', 'time_left', 'remake', 'run_profile', 'profile', 'run',
-           'show_status', 'generate', 'check', 'importance', 'ablate', 'evaluate', 'report']
+           'show_status', 'generate', 'check', 'importance', 'ablate', 'evaluate', 'report', 'signatures']
 
 # %% ../nbs/12_run.ipynb #c23db3ae
 import difflib, errno, hashlib, io, itertools, json, os, platform, shutil, subprocess, sys, time, traceback
@@ -945,3 +945,37 @@ def evaluate(
 def report(folder: Annotated[Path, typer.Argument(help="run folder")]):
     "Make profile, pictures, report and cards again from the stored outcomes, without a model."
     with _Clear(): print(remake(folder))
+
+# %% ../nbs/12_run.ipynb #5167a705
+@_method
+def _perplexity(self, text):
+    "Surprisal of every word of a corpus in every state but the repeated one: states x words, kept in the store."
+    from benchmark_profiling.signatures import surprisal
+    states = {s.name: s.region and s.region() for s in self.states() if s.name != "intact-2"}
+    found = surprisal(self.model, self.tokenizer, text, states, self.store / "surprisal" / self.weights)
+    return found.rename(index=lambda s: f"{self.config.model}/{s}")
+
+@app.command()
+def signatures(
+    folders: Annotated[list[Path], typer.Argument(help="finished run folders, whose states are the models")] = None,
+    scores: Annotated[Path, typer.Option(help="instead of runs: CSV or Parquet, models × benchmarks")] = None,
+    perplexity: Annotated[Path, typer.Option(help="with --scores: CSV or Parquet, models × contexts, bits or log-perplexities")] = None,
+    words: Annotated[int, typer.Option(help="runs: words of ordinary text, spread evenly over its kinds")] = 2000,
+    mode: Annotated[str, typer.Option(help="sound, or paper: no cap, no null, screen outside the folds")] = "sound",
+    method: Annotated[str, typer.Option(help="forward or lasso")] = "forward",
+    permutations: Annotated[int, typer.Option(help="of the scores, for the null of R²")] = 99,
+    out: Annotated[Path, typer.Option(help="folder for tables and picture")] = Path("runs/signatures"),
+):
+    "Benchmark signatures: which words' perplexities predict a benchmark's scores, and how far benchmarks overlap."
+    from benchmark_profiling import signatures as made
+    with _Clear():
+        if bool(folders) == bool(scores and perplexity): raise ValueError("name run folders, or give both --scores and --perplexity")
+        tables = map(made.read_table, (scores, perplexity))
+        if folders:
+            found = [(read_cell(f / "outcomes.parquet"), Run(load_config(f / "config.yaml"), f)) for f in folders]
+            text = made.corpus(words, exclude={t for outcomes, _ in found for t in outcomes.task})
+            for _, run in found: run.load()
+            tables = made.together([made.state_scores(o, r.config.model) for o, r in found]), made.together([r.perplexity(text) for _, r in found])
+        found, P = made.population(*tables)
+        groups = [m.rpartition("/")[0] for m in found.index] if folders else None
+        print(made.write_signatures(found, P, out, groups, permutations, mode=mode, method=method).round(3).to_string(index=False)); print(f"-> {out}")
