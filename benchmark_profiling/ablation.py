@@ -12,6 +12,7 @@ import hashlib, json, math, re
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Callable, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -32,6 +33,8 @@ class Region:
     order: torch.Tensor  # (size,) int16: number of the tensor that rank 0, 1, 2 … falls into
     numel: int           # number of weights in all targeted tensors: the whole that fractions refer to
     meta: dict = field(default_factory=dict)
+    save: ClassVar[Callable]; load: ClassVar[Callable]; hash: ClassVar[Callable]   # added below, with those of the next line
+    jaccard: ClassVar[Callable]; union: ClassVar[Callable]; minus: ClassVar[Callable]
 
     @classmethod
     def ranked(cls, names, which, position, numel, meta=None) -> "Region":

@@ -296,7 +296,7 @@ def profile(
     if on not in ('p_gold', 'score'): raise ValueError(f"on must be 'p_gold' or 'score', got {on!r}")
     tables = {task: _table(rows, task, on) for task, rows in outcomes.groupby('task')}
     between, free = _between({task: _random(S) for task, (_, S, _) in tables.items()})
-    cells = [_cells(task, *table, between.get(task), free, resamples, seed, alpha, interval) for task, table in tables.items() if table[1].shape[1] > 1]
+    cells = [_cells(task, metric, S, c, between.get(task), free, resamples, seed, alpha, interval) for task, (metric, S, c) in tables.items() if S.shape[1] > 1]
     if not len(cells): raise ValueError("outcomes hold no state beside 'intact'")
     df = pd.concat(cells, ignore_index=True).assign(model=model, q=np.nan, specific_q=np.nan)[COLUMNS]
     control = df.ability.str.startswith(CONTROLS)
@@ -807,7 +807,7 @@ def more_items(
         if not states: raise ValueError(f"task {task!r}: no state of an ability beside 'intact' and the controls")
         if n < least: out[task] = least - n; continue
         x = S[['intact']].to_numpy()
-        lo, hi = _fieller(*_moments(x, x - S[states].to_numpy(), c, _binary(S.to_numpy())), alpha)
+        lo, hi = _fieller(*[*_moments(x, x - S[states].to_numpy(), c, _binary(S.to_numpy())), alpha])
         out[task] = int(_more(n, (hi - lo).max()/2, width))
     return pd.Series(out, name='more', dtype=int)
 

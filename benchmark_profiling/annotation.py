@@ -127,7 +127,7 @@ def load_sheet(
     except UnicodeDecodeError: text = raw.decode("cp1252", "replace")
     sep = max(",;\t", key=text.split("\n", 1)[0].count)
     try: sheet = pd.read_csv(StringIO(text, newline=""), sep=sep, dtype=str, keep_default_na=False, index_col=False)
-    except ValueError as e: raise ValueError(f"{path} cannot be read as CSV: {str(e).strip()}")
+    except ValueError as e: raise ValueError(f"{path} cannot be read as CSV: {str(e).strip()}") from None
     return _checked(sheet.map(_unguard), key, str(path), filled=key is not None).reset_index(drop=True)
 
 # %% ../nbs/14_annotation.ipynb #69e85d23

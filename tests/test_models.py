@@ -106,7 +106,6 @@ def test_targets_that_make_no_sense():
 
 def test_trees_are_trusted_in_bfloat16_and_a_lost_mask_is_still_seen(monkeypatch):
     "Rounding moves single logits of the embedded model by a quarter of a standard deviation; a mask that is ignored moves all of them."
-    import torch
     from benchmark_profiling.models import load_model, tree_fault
     model, _ = load_model("smollm2-135m-instruct", "bfloat16")
     assert tree_fault(model) is None

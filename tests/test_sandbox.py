@@ -1,5 +1,5 @@
 "Generated programs: every attack is run for real, and nothing outside the program's process notices."
-import math, os, secrets, signal, socket, subprocess, sys, threading, time
+import math, os, secrets, socket, subprocess, sys, threading, time
 from concurrent.futures import ThreadPoolExecutor
 import psutil, pytest
 
