@@ -2,7 +2,7 @@
 
     python results/study.py              all runs, about six hours on two CPU cores; stopped or killed, it goes on where it was
     python results/study.py NAME ...     only these (names: see RUNS)
-    python results/study.py above_chance [--logiqa=FOLDER]    the intact models on all benchmarks; LogiQA's rows come from the hub or a folder
+    python results/study.py above_chance [--rows=FOLDER]    the intact models on other benchmarks; rows of LogiQA and GSM8K come from the hub or a folder
 
 Everything is evaluated in bfloat16, on a CPU twice as fast as float32; the noise that this adds is measured (state intact-2).
 Two processes may share the work: start the script twice. The second model needs `make gemma`.
@@ -34,8 +34,8 @@ small = dict(dtype="bfloat16", tasks=SMALL, limit=300, questions=100)
 few = dict(small, limit=100, questions=50)
 
 RUNS = {
-    "smollm2": dict(small, repeat_intact=True),
-    "gemma": dict(small, repeat_intact=True, model="gemma-3-270m"),
+    "smollm2": dict(small, repeat_intact=True, tasks=SMALL[:5]),
+    "gemma": dict(small, repeat_intact=True, tasks=[*SHORT[:2], *SHORT[3:], "piqa"], model="gemma-3-270m"),
     "smollm2-paper": dict(few, protect="none", k=0.01024, ks=[*KS, 0.04096], tasks=["arc_easy"]),   # the literal recipe
     "smollm2-sweep": dict(small, tasks=["arc_easy"], limit=100, ks=KS),
     "smollm2-unions": dict(small, tasks=["arc_easy"], limit=100, unions="pairs"),
@@ -86,18 +86,21 @@ def keep_regions(run, folder):
                    column_encoding={"index.list.element": "DELTA_BINARY_PACKED"})
 
 def above_chance(rows=None):
-    "The intact models on the benchmarks that are not in the main runs -> above_chance.csv."
-    out = []
+    "The intact models on the benchmarks that are not in the main runs -> above_chance.csv, a line each."
+    path = here / "study" / "above_chance.csv"
+    done = pd.read_csv(path) if path.exists() else pd.DataFrame(columns=["model", "benchmark"])
     code_choice()
-    for model in ["smollm2-135m-instruct", "gemma-3-270m"]:
-        lm, tokenizer = load_model(model, "bfloat16")
+    for name in ["smollm2-135m-instruct", "gemma-3-270m"]:
+        model, tokenizer = load_model(name, "bfloat16")
         for task in [*OTHER, "logiqa", "mbpp_choice", *WRITTEN]:
-            n, folder = 20 if task in WRITTEN else 150, {"logiqa": rows, "mbpp_choice": runs / "code"}.get(task)
-            y = evaluate(lm, tokenizer, [task], limit=n, data_dir=folder, allow_code_execution=True)
+            if ((done.model == name) & (done.benchmark == task)).any(): continue
+            n, folder = 20 if task in WRITTEN else 100, {"logiqa": rows, "gsm8k": rows, "mbpp_choice": runs / "code"}.get(task)
+            y = evaluate(model, tokenizer, [task], limit=n, data_dir=folder, allow_code_execution=True)
             gain = (y.p_gold if y.p_gold.notna().all() else y.score) - y.chance
             p = ttest_1samp(gain, 0, alternative="greater").pvalue if gain.std() else 1.0
-            out.append(dict(model=model, benchmark=task, n=len(y), score=y.score.mean(), p_gold=y.p_gold.mean(), chance=y.chance.mean(), p_above=p))
-    pd.DataFrame(out).round(5).to_csv(here / "study" / "above_chance.csv", index=False)
+            line = dict(model=name, benchmark=task, n=len(y), score=y.score.mean(), p_gold=y.p_gold.mean(), chance=y.chance.mean(), p_above=p)
+            done = pd.concat([done, pd.DataFrame([line]).round(5)], ignore_index=True)
+            done.to_csv(path, index=False)
 
 def make(name: str):
     "One run, and its small files into results/study/."
@@ -115,5 +118,5 @@ if __name__ == "__main__":
     names = [a for a in sys.argv[1:] if not a.startswith("--")]
     if unknown := set(names) - {*RUNS, "above_chance"}: raise SystemExit(f"no run {', '.join(sorted(unknown))}; there are {', '.join(RUNS)}, above_chance")
     for name in names or [*RUNS, "above_chance"]:
-        if name == "above_chance": above_chance(next((a.partition("=")[2] for a in sys.argv if a.startswith("--logiqa=")), None))
+        if name == "above_chance": above_chance(next((a.partition("=")[2] for a in sys.argv if a.startswith("--rows=")), None))
         else: make(name)
