@@ -1,6 +1,5 @@
 "Walking through a run's items, without a browser."
 import json
-from pathlib import Path
 
 import pandas as pd
 import pytest
