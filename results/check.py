@@ -21,7 +21,7 @@ study = Path(__file__).parent / "study"
 
 def committed_regions(run: str, model) -> dict:
     "Region of every ability, from the run's regions.parquet."
-    sizes = {n: p.numel() for n, p in mlp_parameters(model).items()}
+    sizes = {n: p.numel() for n, p in sorted(mlp_parameters(model).items())}   # the order that stored regions have, on which seeds depend
     frame, regions = pd.read_parquet(study / run / "regions.parquet"), {}
     for state, rows in frame.groupby("state"):
         found = dict(zip(rows.tensor, rows["index"]))
