@@ -736,7 +736,7 @@ def draw_comparison(
     ax.text(1.03, 0, f'{len(f)} cells, n = {_span(f.n.min(), f.n.max(), str)} items\nSpearman {_signed(r)} ({_signed(lo)} to {_signed(hi)})\nlines: {_pct(1 - c.alpha)} intervals',
             transform=ax.transAxes, va='bottom', fontsize=9, color='#444444', linespacing=1.5)
     ax.set(xlim=(low - pad, high + pad), ylim=(low - pad, high + pad), aspect='equal', xlabel=f'AIS, {c.names[0]}', ylabel=f'AIS, {c.names[1]}')
-    for axis in (ax.xaxis, ax.yaxis): axis.set_major_formatter(lambda v, _: _signed(v, 1))
+    for axis in (ax.xaxis, ax.yaxis): axis.set_major_formatter(lambda v, _: _signed(v))
     ax.spines[['top', 'right']].set_visible(False)
     return ax
 
