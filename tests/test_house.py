@@ -50,3 +50,9 @@ def test_imports_have_cells_of_their_own(path):
         if c["cell_type"] != "code" or source.startswith(("%%", "#| hide")): continue
         kinds = {isinstance(s, (ast.Import, ast.ImportFrom)) for s in ast.parse(re.sub(r"^[%!].*$", "", source, flags=re.M)).body}
         assert len(kinds) < 2, source[:200]
+
+@pytest.mark.parametrize("path", sorted((ROOT / "nbs").glob("*.ipynb")), ids=lambda p: p.stem)
+def test_the_first_cell_is_title_and_subtitle(path):
+    "The site makes its page header of it, and drops what else stands there."
+    first = "".join(json.loads(path.read_text())["cells"][0]["source"]).strip().splitlines()
+    assert first[0].startswith("# ") and all(line.startswith(">") for line in first[1:] if line.strip()), "\n".join(first)
