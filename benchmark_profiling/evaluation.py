@@ -59,6 +59,7 @@ def task_files() -> dict:
             found.setdefault(name, path)
     return found
 
+# %% ../nbs/11_evaluation.ipynb #6bbed187
 def task_config(
     name: str,  # an lm-eval task, or one of `data_dir`
     allow_code_execution: bool = False,  # also tasks that run programs which the model writes
