@@ -101,8 +101,9 @@ def explore(
     import ipywidgets as w
     outcomes, config = read_cell(Path(run)/"outcomes.parquet"), load_config(Path(run)/"config.yaml")
     job = Run(config, Path(run))
-    if live: job.load(); regions = job.regions()
-    states = [s for s in outcomes.state.unique() if s != "intact" and not live or s in (live and regions or ())]
+    if live: job.load()
+    regions = job.regions() if live else {}
+    states = [s for s in outcomes.state.unique() if s != "intact" and (not live or s in regions)]
     benchmark = w.Dropdown(options=list(outcomes.task.unique()), description="benchmark")
     state = w.Dropdown(options=states, description="without")
     kind = w.Dropdown(options=["all", "lost", "gained", "right", "wrong"], description="items")
