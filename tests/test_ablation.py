@@ -62,7 +62,7 @@ before = line("VmRSS"); region = a.select(scores, 0.01024, protect=scores, prote
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_selection_takes_little_memory():
     out = subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, text=True, check=True).stdout
-    assert float(out) < 0.05
+    assert float(out) < 0.1    # one copy of the scores would be 1.0; how much the allocator keeps differs between machines
 
 @pytest.mark.parametrize("scope", ["layer", "tensor"])
 def test_scopes_give_each_group_the_same_fraction(scope):
