@@ -7,7 +7,7 @@
 Everything is evaluated in bfloat16, on a CPU twice as fast as float32; the noise that this adds is measured (state intact-2).
 Two processes may share the work: start the script twice. The second model needs `make gemma`.
 """
-import json, random, shutil, sys
+import json, os, random, shutil, sys
 from pathlib import Path
 
 import pandas as pd
@@ -23,28 +23,24 @@ from benchmark_profiling.evaluation import evaluate, find_rows, task_config
 from benchmark_profiling.models import load_model
 from benchmark_profiling.run import Run, make_config, run_profile
 
-here = Path(__file__).parent
-runs = here.parent / "runs" / "study"
-SMALL = ["arc_easy", "commonsense_qa", "lambada_openai", "openbookqa", "piqa", "boolq", "hellaswag"]
-SHORT = ["arc_easy", "commonsense_qa", "lambada_openai", "openbookqa"]
-OTHER = ["arc_challenge", "mmlu", "winogrande"]
-WRITTEN = ["gsm8k", "humaneval", "mbpp"]
+here, runs = Path(__file__).resolve().parent, Path("runs/study")   # paths in the runs' configs are relative to the repository
+CHANCE = dict(commonsense_qa=300, openbookqa=300, boolq=300)        # too near chance for any number of items
+NARROW = dict(arc_easy=900, hellaswag=500, lambada_openai=400, piqa=800, sciq=250, mbpp_choice=180, humaneval_choice=None)   # see the table of half-widths
+OTHER, WRITTEN = ["arc_challenge", "mmlu", "winogrande"], ["gsm8k", "humaneval", "mbpp"]
 KS = [0.00001, 0.00004, 0.00016, 0.00064, 0.00256, 0.01024]
-small = dict(dtype="bfloat16", tasks=SMALL, limit=300, questions=100)
-few = dict(small, limit=100, questions=50)
+small = dict(dtype="bfloat16", questions=100)
+arc = dict(small, tasks=["arc_easy"], limit=100)
+three = dict(small, questions=50, tasks=["arc_easy", "lambada_openai", "sciq"], limit=150, controls=0)
 
 RUNS = {
-    "smollm2": dict(small, repeat_intact=True, tasks=SMALL[:5]),
-    "gemma": dict(small, repeat_intact=True, tasks=[*SHORT[:2], *SHORT[3:], "piqa"], model="gemma-3-270m"),
-    "smollm2-paper": dict(few, protect="none", k=0.01024, ks=[*KS, 0.04096], tasks=["arc_easy"]),   # the literal recipe
-    "smollm2-sweep": dict(small, tasks=["arc_easy"], limit=100, ks=KS),
-    "smollm2-unions": dict(small, tasks=["arc_easy"], limit=100, unions="pairs"),
-    "smollm2-first": dict(few, tasks=SHORT, controls=0, questions_dir=runs / "questions-first"),    # two question sets that share no template
-    "smollm2-second": dict(few, tasks=SHORT, controls=0, questions_dir=runs / "questions-second"),
-    "smollm2-all-weights": dict(few, targets="all", tasks=SHORT),
-    "smollm2-code": dict(small, tasks=["mbpp_choice"], limit=150, data_dir=runs / "code"),   # which of four programs does what is asked?
-    "smollm2-other": dict(small, tasks=OTHER),
-    "gemma-other": dict(small, tasks=OTHER, model="gemma-3-270m"),
+    "smollm2": dict(small, repeat_intact=True, tasks=[*NARROW, *CHANCE], limit=NARROW | CHANCE, data_dir=runs / "code"),
+    "gemma": dict(small, repeat_intact=True, tasks=["arc_easy", "commonsense_qa", "openbookqa", "piqa"], limit=300, model="gemma-3-270m"),
+    "smollm2-paper": dict(arc, questions=50, protect="none", k=0.01024, ks=[*KS, 0.04096], controls=2),   # the literal recipe
+    "smollm2-sweep": dict(arc, ks=KS),
+    "smollm2-unions": dict(arc, limit=200, unions="pairs"),
+    "smollm2-first": dict(three, questions_dir=runs / "questions-first"),    # two question sets that share no template
+    "smollm2-second": dict(three, questions_dir=runs / "questions-second"),
+    "smollm2-all-weights": dict(three, targets="all"),
 }
 
 def families(n: int = 600):
@@ -56,19 +52,23 @@ def families(n: int = 600):
             mine = {s for level in LEVELS for s in names[level][i::2]}
             save_questions(questions.filter(lambda q: q["source"] in mine), runs / f"questions-{family}" / f"{ability}.jsonl")
 
-def code_choice(longest: int = 400):
-    "A code benchmark that a small model can take: MBPP's request, its solution, and the solutions of three other requests."
-    rows = [r for r in find_rows("mbpp", task_config("mbpp", allow_code_execution=True))[0] if len(r["code"]) <= longest]
-    rng, out = random.Random(0), []
-    for r in rows:
-        options = [r["code"], *(o["code"] for o in rng.sample([o for o in rows if o is not r], 3))]
-        order = rng.sample(range(4), 4)
-        out.append(dict(id=str(r["task_id"]), text=r["text"], options=[options[i] for i in order], answer=order.index(0)))
+def _rows(task): return find_rows(task, task_config(task, allow_code_execution=True))[0]
+
+def code_choice(longest: int = 200):
+    "Two code benchmarks that a small model can take: a request of MBPP or HumanEval, its solution, and the solutions of three other requests."
+    mbpp = [(str(r["task_id"]), f"# {r['text']}\n", r["code"]) for r in _rows("mbpp")]
+    humaneval = [(r["task_id"], r["prompt"], r["canonical_solution"]) for r in _rows("humaneval")]
     (runs / "code").mkdir(parents=True, exist_ok=True)
-    (runs / "code" / "mbpp_choice.jsonl").write_text("".join(json.dumps(r) + "\n" for r in out))
-    (runs / "code" / "mbpp_choice.yaml").write_text(yaml.safe_dump(dict(
-        task="mbpp_choice", output_type="multiple_choice", test_split="test", doc_to_text="# {{text}}\n", target_delimiter="",
-        doc_to_choice="{{options}}", doc_to_target="answer", metric_list=[dict(metric="acc", aggregation="mean", higher_is_better=True)])))
+    for task, items in {"mbpp_choice": mbpp, "humaneval_choice": humaneval}.items():
+        items, rng, out = [i for i in items if len(i[2]) <= longest], random.Random(0), []
+        for name, text, code in items:
+            options = [code, *rng.sample([c for _, _, c in items if c != code], 3)]
+            order = rng.sample(range(4), 4)
+            out.append(dict(id=name, text=text, options=[options[i] for i in order], answer=order.index(0)))
+        (runs / "code" / f"{task}.jsonl").write_text("".join(json.dumps(r) + "\n" for r in out))
+        (runs / "code" / f"{task}.yaml").write_text(yaml.safe_dump(dict(
+            task=task, output_type="multiple_choice", test_split="test", doc_to_text="{{text}}", target_delimiter="", doc_to_choice="{{options}}",
+            doc_to_target="answer", metric_list=[dict(metric="acc_norm", aggregation="mean", higher_is_better=True)])))
 
 def fluency(run, folder):
     "Perplexity of ordinary text that no region was made from, for every state of a k sweep -> fluency.csv."
@@ -92,9 +92,9 @@ def above_chance(rows=None):
     code_choice()
     for name in ["smollm2-135m-instruct", "gemma-3-270m"]:
         model, tokenizer = load_model(name, "bfloat16")
-        for task in [*OTHER, "logiqa", "mbpp_choice", *WRITTEN]:
+        for task in [*OTHER, "logiqa", "mbpp_choice", "humaneval_choice", *WRITTEN]:
             if ((done.model == name) & (done.benchmark == task)).any(): continue
-            n, folder = 20 if task in WRITTEN else 100, {"logiqa": rows, "gsm8k": rows, "mbpp_choice": runs / "code"}.get(task)
+            n, folder = 20 if task in WRITTEN else 100, {"logiqa": rows, "gsm8k": rows}.get(task, runs / "code")
             y = evaluate(model, tokenizer, [task], limit=n, data_dir=folder, allow_code_execution=True)
             gain = (y.p_gold if y.p_gold.notna().all() else y.score) - y.chance
             p = ttest_1samp(gain, 0, alternative="greater").pvalue if gain.std() else 1.0
@@ -115,6 +115,7 @@ def make(name: str):
     if name in ("smollm2", "gemma"): keep_regions(run, folder)
 
 if __name__ == "__main__":
+    os.chdir(here.parent)
     names = [a for a in sys.argv[1:] if not a.startswith("--")]
     if unknown := set(names) - {*RUNS, "above_chance"}: raise SystemExit(f"no run {', '.join(sorted(unknown))}; there are {', '.join(RUNS)}, above_chance")
     for name in names or [*RUNS, "above_chance"]:

@@ -183,10 +183,24 @@ def test_items_are_added_until_the_intervals_are_narrow(undisturbed, tiny_folder
     run_profile(config, out)
     counts = [len(read_cell(p)) for p in (tmp_path / "store" / "cells" / "piqa").glob("*.parquet")]
     assert sorted(set(counts)) == [20, 100, 130] and read_cell(out / "outcomes.parquet").groupby("state").size().eq(130).all()
+    at_once = make_config(**{**config.model_dump(), "limit": {"piqa": None}, "until_width": None, "store": tmp_path / "other"})   # only new items are scored when items are added: does it give the same?
+    run_profile(at_once, tmp_path / "at-once")
+    grown, whole = read_cell(out / "outcomes.parquet"), read_cell(tmp_path / "at-once" / "outcomes.parquet")
+    assert grown.drop(columns="p_gold").equals(whole.drop(columns="p_gold")) and np.allclose(grown.p_gold, whole.p_gold, atol=1e-5)
     finished = len(events(out))
     run_profile(config, out)   # finds all of it again
     assert [e["event"] for e in events(out)[finished:]] == ["start", "end"]
     with pytest.raises(ValueError, match="until_width"): make_config(until_width=0)
+    with pytest.raises(ValueError, match="boolq is in only one"): make_config(tasks=["piqa"], limit={"piqa": 3, "boolq": 3})
+    with pytest.raises(ValueError, match="limit"): make_config(tasks=["piqa"], limit={"piqa": 0})
+
+def test_items_that_the_store_has_are_not_scored_again(tiny_folder, tmp_path, monkeypatch):
+    from benchmark_profiling.run import Scorer
+    scored, real = [], Scorer.__call__
+    monkeypatch.setattr(Scorer, "__call__", lambda self, task, region=None, again=False, known=None: scored.append(0 if known is None else len(known)) or real(self, task, region, again, known))
+    for limit in (6, 9, 4, 12):
+        run_profile(make_config(model=str(tiny_folder), tasks=["piqa"], limit=limit, abilities=["spatial_reasoning"], questions=4, controls=0, k=1e-3, store=tmp_path / "store"), tmp_path / f"{limit}")
+    assert scored == [0, 0, 6, 6, 0, 0, 9, 9]
 
 def test_regions_of_a_bfloat16_model_come_from_float32_gradients(tiny_folder, tmp_path):
     "The maps equal those of the same weights in float32, and the model is in bfloat16 again afterwards, bit for bit."
