@@ -701,7 +701,7 @@ def time_left(folder: Path) -> float:
     left, each = table[table.status != "done"].task, done.groupby("task").seconds.mean()
     return sum(each.get(task, done.seconds.mean()) for task in left)
 
-# %% ../nbs/12_run.ipynb #77d6b987
+# %% ../nbs/12_run.ipynb #42274a88
 @_method
 def _finish(self, cells):
     "Store the outcomes of all cells and where they come from; then profile, pictures and report."
@@ -729,8 +729,9 @@ def remake(folder: Path):
     if more.any(): made(outcomes, "p_gold", folder / "states")
     for name in ("heatmap", "ribbons"):
         ax = getattr(result, name)()
-        for kind in ("png", "svg"):
-            buffer = io.BytesIO(); ax.figure.savefig(buffer, format=kind, dpi=160, bbox_inches="tight", metadata={"Date": None} if kind == "svg" else {})
+        for kind, about in dict(png={}, svg={"Date": None}, pdf={"CreationDate": None}).items():
+            buffer = io.BytesIO()
+            with plt.rc_context({"pdf.fonttype": 42}): ax.figure.savefig(buffer, format=kind, dpi=160, bbox_inches="tight", metadata=about)   # journals want TrueType
             _write(folder / f"{name}.{kind}", buffer.getvalue())
         plt.close(ax.figure)
     _write(folder / "report.html", report_html(folder))

@@ -25,7 +25,7 @@ def undisturbed(tiny_folder, tmp_path_factory):
 
 def test_a_run_leaves_what_it_promises(undisturbed):
     out, done = undisturbed
-    for name in ("profile.parquet", "outcomes.parquet", "heatmap.png", "heatmap.svg", "ribbons.png", "report.html", "run.json", "config.yaml",
+    for name in ("profile.parquet", "outcomes.parquet", "heatmap.png", "heatmap.svg", "heatmap.pdf", "ribbons.png", "report.html", "run.json", "config.yaml",
                  "grid.json", "cards/arc_easy.md", "cards/piqa.md"):
         assert (out / name).stat().st_size > 0, name
     frame, outcomes, run = table(out), read_cell(out / "outcomes.parquet"), json.loads((out / "run.json").read_text())
