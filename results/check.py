@@ -17,7 +17,10 @@ from benchmark_profiling.ablation import Region, ablated, random_like
 from benchmark_profiling.evaluation import evaluate, load_tasks
 from benchmark_profiling.models import load_model, mlp_parameters
 
-study = Path(__file__).parent / "study"
+here = Path(__file__).resolve().parent
+sys.path.insert(0, str(here))
+from study import code_choice
+study = here / "study"
 
 def committed_regions(run: str, model) -> dict:
     "Region of every ability, from the run's regions.parquet."
@@ -36,7 +39,9 @@ def remake(run: str, state: str, task: str, items: int = 12) -> pd.DataFrame:
     model, tokenizer = load_model(config["model"], config["dtype"])
     regions = committed_regions(run, model)
     region = regions[state] if state in regions else random_like(list(regions.values()), model, seed=config["seed"] + int(state.rpartition("-")[2]))
-    with ablated(model, region): new = evaluate(model, tokenizer, load_tasks([task], items, seed=config["seed"]), progress=False)
+    folder = config["data_dir"] and here.parent / config["data_dir"]
+    if folder and not folder.exists(): code_choice(folder)
+    with ablated(model, region): new = evaluate(model, tokenizer, load_tasks([task], items, folder, config["seed"]), progress=False)
     old = pd.read_parquet(study / run / "outcomes.parquet").query("task == @task").pivot(index="item_id", columns="state", values="p_gold")
     return new.set_index("item_id")[["p_gold"]].rename(columns={"p_gold": "new"}).assign(committed=old[state], intact=old["intact"])
 

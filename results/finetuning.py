@@ -17,14 +17,15 @@ from benchmark_profiling.datagen import ABILITIES, generate
 from benchmark_profiling.evaluation import evaluate
 from benchmark_profiling.importance import Encoded, answer_nll, encode, render
 from benchmark_profiling.models import load_model
+from study import code_choice, runs
 
 MODEL, STEPS, TOKENS, LR, SEED = "smollm2-135m-instruct", 200, 256, 2e-5, 0
-TASKS, LIMIT = ["arc_easy", "boolq", "commonsense_qa", "hellaswag", "lambada_openai", "openbookqa", "piqa"], 150
+TASKS, LIMIT = ["arc_easy", "hellaswag", "lambada_openai", "mbpp_choice", "piqa", "sciq"], 120
 MODULES = ["argparse", "ast", "asyncio.base_events", "collections", "configparser", "csv", "ctypes.util", "dataclasses", "datetime", "decimal",
            "difflib", "email.message", "enum", "fractions", "functools", "heapq", "html.parser", "http.client", "inspect", "json.decoder",
            "logging", "mailbox", "optparse", "pathlib", "pickle", "random", "shutil", "smtplib", "statistics", "subprocess", "tarfile",
            "textwrap", "threading", "tokenize", "traceback", "typing", "unittest.mock", "urllib.request", "uuid", "zipfile"]
-here = Path(__file__).parent / "finetuning"
+here = Path(__file__).resolve().parent / "finetuning"
 
 def questions(abilities, tokenizer):
     "Prompt and right answer; the answer's tokens are learnt."
@@ -61,13 +62,15 @@ def tune(model, texts):
 
 if __name__ == "__main__":
     here.mkdir(exist_ok=True)
+    programs_by_choice = here.parent.parent / runs / "code"
+    code_choice(programs_by_choice)
     for arm in ["intact", *ARMS]:
         part = here / f"{arm.replace(' ', '-')}.parquet"
         if part.exists(): continue
         torch.manual_seed(SEED)
         model, tok = load_model(MODEL, "float32")
         losses = tune(model.train(), list(ARMS[arm](tok))) if arm != "intact" else []
-        outcomes = evaluate(model.to(torch.bfloat16).eval(), tok, TASKS, limit=LIMIT).assign(state=arm)
+        outcomes = evaluate(model.to(torch.bfloat16).eval(), tok, TASKS, LIMIT, programs_by_choice).assign(state=arm)
         outcomes.attrs.clear()
         outcomes[["state", "task", "item_id", "score", "chance", "p_gold"]].to_parquet(part, index=False)
         facts = dict(model=MODEL, arm=arm, steps=STEPS, tokens_a_step=TOKENS, lr=LR, seed=SEED, limit=LIMIT, losses=[round(x, 4) for x in losses],

@@ -25,19 +25,19 @@ from benchmark_profiling.run import Run, make_config, run_profile
 
 here, runs = Path(__file__).resolve().parent, Path("runs/study")   # paths in the runs' configs are relative to the repository
 CHANCE = dict(commonsense_qa=300, openbookqa=300, boolq=300)        # too near chance for any number of items
-NARROW = dict(arc_easy=900, hellaswag=500, lambada_openai=400, piqa=800, sciq=250, mbpp_choice=180, humaneval_choice=None)   # see the table of half-widths
+NARROW = dict(arc_easy=800, hellaswag=430, lambada_openai=300, piqa=680, sciq=250, mbpp_choice=180, humaneval_choice=None)   # see the table of half-widths
 OTHER, WRITTEN = ["arc_challenge", "mmlu", "winogrande"], ["gsm8k", "humaneval", "mbpp"]
 KS = [0.00001, 0.00004, 0.00016, 0.00064, 0.00256, 0.01024]
 small = dict(dtype="bfloat16", questions=100)
 arc = dict(small, tasks=["arc_easy"], limit=100)
-three = dict(small, questions=50, tasks=["arc_easy", "lambada_openai", "sciq"], limit=150, controls=0)
+three = dict(small, questions=50, tasks=["arc_easy", "lambada_openai", "sciq"], limit=dict(arc_easy=150, lambada_openai=150, sciq=80), controls=0)
 
 RUNS = {
     "smollm2": dict(small, repeat_intact=True, tasks=[*NARROW, *CHANCE], limit=NARROW | CHANCE, data_dir=runs / "code"),
     "gemma": dict(small, repeat_intact=True, tasks=["arc_easy", "commonsense_qa", "openbookqa", "piqa"], limit=300, model="gemma-3-270m"),
     "smollm2-paper": dict(arc, questions=50, protect="none", k=0.01024, ks=[*KS, 0.04096], controls=2),   # the literal recipe
     "smollm2-sweep": dict(arc, ks=KS),
-    "smollm2-unions": dict(arc, limit=200, unions="pairs"),
+    "smollm2-unions": dict(arc, unions="pairs"),
     "smollm2-first": dict(three, questions_dir=runs / "questions-first"),    # two question sets that share no template
     "smollm2-second": dict(three, questions_dir=runs / "questions-second"),
     "smollm2-all-weights": dict(three, targets="all"),
@@ -54,19 +54,19 @@ def families(n: int = 600):
 
 def _rows(task): return find_rows(task, task_config(task, allow_code_execution=True))[0]
 
-def code_choice(longest: int = 200):
+def code_choice(folder: Path = runs / "code", longest: int = 200):
     "Two code benchmarks that a small model can take: a request of MBPP or HumanEval, its solution, and the solutions of three other requests."
     mbpp = [(str(r["task_id"]), f"# {r['text']}\n", r["code"]) for r in _rows("mbpp")]
     humaneval = [(r["task_id"], r["prompt"], r["canonical_solution"]) for r in _rows("humaneval")]
-    (runs / "code").mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     for task, items in {"mbpp_choice": mbpp, "humaneval_choice": humaneval}.items():
         items, rng, out = [i for i in items if len(i[2]) <= longest], random.Random(0), []
         for name, text, code in items:
             options = [code, *rng.sample([c for _, _, c in items if c != code], 3)]
             order = rng.sample(range(4), 4)
             out.append(dict(id=name, text=text, options=[options[i] for i in order], answer=order.index(0)))
-        (runs / "code" / f"{task}.jsonl").write_text("".join(json.dumps(r) + "\n" for r in out))
-        (runs / "code" / f"{task}.yaml").write_text(yaml.safe_dump(dict(
+        (folder / f"{task}.jsonl").write_text("".join(json.dumps(r) + "\n" for r in out))
+        (folder / f"{task}.yaml").write_text(yaml.safe_dump(dict(
             task=task, output_type="multiple_choice", test_split="test", doc_to_text="{{text}}", target_delimiter="", doc_to_choice="{{options}}",
             doc_to_target="answer", metric_list=[dict(metric="acc_norm", aggregation="mean", higher_is_better=True)])))
 
