@@ -52,7 +52,9 @@ def default(value) -> str:
 
 def parameters(obj) -> str:
     "A table of the parameters and of what comes back, from the remarks beside them in the source."
-    if hasattr(obj, "_fields"): return table([(code(n), code(annotation(a)), "", "") for n, a in obj.__annotations__.items()])
+    if hasattr(obj, "_fields"):
+        said = dict(re.findall(r"^\s+(\w+):[^#\n]*#\s*(.*)$", inspect.getsource(obj), re.M))
+        return table([(code(n), code(annotation(a)), "", said.get(n, "")) for n, a in obj.__annotations__.items()])
     try: docs = docments(obj, full=True)
     except Exception: return ""
     rows = [(code(n), code(annotation(d.anno)), code(default(d.default)), remark(d.anno, d.docment)) for n, d in docs.items() if n not in ("self", "cls", "return")]
