@@ -358,7 +358,7 @@ def describe(
                 f'To see AIS = 0.05 takes {_span(need.min(), need.max(), lambda v: f"{v:,.0f}")} items, depending on the benchmark (one test at 5 %).']
     return '\n'.join(out)
 
-# %% ../nbs/03_ais.ipynb #da4a59bf
+# %% ../nbs/03_ais.ipynb #a89f73f8
 def _scale(values):
     "Symmetric colour scale that fits the values: 0.05 at least, 1 at most"
     top = np.nanmax(np.abs(values)) if np.isfinite(values).any() else 0
@@ -368,7 +368,7 @@ def _cell(ax, x, y, row, color, apart, specific, width=1.):
     "Draw one cell of the heat map"
     from matplotlib.patches import Rectangle
     def box(inset=0, **kw):
-        ax.add_patch(Rectangle((x - width/2 + .7*inset, y - .5 + inset), width - 1.4*inset, 1 - 2*inset, **kw))
+        ax.add_patch(Rectangle((x - width/2 + .45*inset, y - .5 + inset), width - .9*inset, 1 - 2*inset, **kw))
     if not np.isfinite(row.ais):
         return box(facecolor='#f4f4f4', edgecolor='#b5b5b5', hatch='////', lw=0)
     known = row.status == 'ok' and (row.lo > 0 or row.hi < 0)
@@ -378,7 +378,7 @@ def _cell(ax, x, y, row, color, apart, specific, width=1.):
     ink = '#767676' if not known else 'white' if rgb @ [.3, .59, .11] < .48 else 'black'
     ax.text(x, y, _signed(row.ais) + ('?' if row.status == 'too few' else ''), ha='center', va='center', color=ink,
             fontsize=10 if apart else 9, fontweight='bold' if apart else 'normal')
-    if specific: box(.05, facecolor='none', edgecolor='black', lw=1.6)
+    if specific: box(.05, facecolor='none', edgecolor='black', lw=1.6, snap=False)
 
 # %% ../nbs/03_ais.ipynb #376660fe
 def _heat_axes(ax, frame, ys, benches):
