@@ -17,7 +17,7 @@ import yaml
 from scipy.stats import ttest_1samp
 from tqdm import tqdm
 
-from benchmark_profiling.ablation import ablated, held_out_text, perplexity
+from benchmark_profiling.ablation import ablated, held_out_text, overlap, perplexity
 from benchmark_profiling.datagen import ABILITIES, LEVELS, generate, save_questions
 from benchmark_profiling.evaluation import evaluate, find_rows, task_config
 from benchmark_profiling.models import load_model
@@ -85,6 +85,14 @@ def keep_regions(run, folder):
     pq.write_table(pa.Table.from_pylist(rows, schema), folder / "regions.parquet", compression="zstd", compression_level=19, use_dictionary=["state", "tensor"],
                    column_encoding={"index.list.element": "DELTA_BINARY_PACKED"})
 
+def in_common(run, folder):
+    "How many weights do the regions of two question sets share? -> overlap.csv, first set × second set."
+    first = Run(make_config("smollm2-first", **RUNS["smollm2-first"]), runs / "smollm2-first"); first.load()
+    regions = {(family, s): x for family, r in (("first", first), ("second", run)) for s, x in r.regions().items() if s in ABILITIES}
+    found = overlap(regions, run.model)
+    found = found[[a[0] == "first" and b[0] == "second" for a, b in zip(found.one, found.other)]]
+    found.assign(one=[a for _, a in found.one], other=[b for _, b in found.other]).round(6).to_csv(folder / "overlap.csv", index=False)
+
 def above_chance(rows=None):
     "The intact models on the benchmarks that are not in the main runs -> above_chance.csv, a line each."
     path = here / "study" / "above_chance.csv"
@@ -112,6 +120,7 @@ def make(name: str):
     for file in ["config.yaml", "run.json", "outcomes.parquet"]: shutil.copy(runs / name / file, folder)
     run = Run(config, runs / name); run.load()
     if config.ks: fluency(run, folder)
+    if name == "smollm2-second": in_common(run, folder)
     if name in ("smollm2", "gemma"): keep_regions(run, folder)
 
 if __name__ == "__main__":
