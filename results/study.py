@@ -40,7 +40,7 @@ RUNS = {
     "smollm2-unions": dict(arc, unions="pairs"),
     "smollm2-first": dict(three, questions_dir=runs / "questions-first"),    # two question sets that share no template
     "smollm2-second": dict(three, questions_dir=runs / "questions-second"),
-    "smollm2-all-weights": dict(three, targets="all"),
+    "smollm2-all-weights": dict(arc, tasks=["arc_easy", "lambada_openai"], questions=30, controls=2, targets="all"),
 }
 
 def families(n: int = 600):
