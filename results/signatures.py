@@ -34,7 +34,8 @@ if __name__ == "__main__":
     p.add_argument("--words", type=int, default=3200)
     p.add_argument("--out", type=Path, default=Path(__file__).parent / "signatures")
     a = p.parse_args()
-    exclude = sorted({*SUITES["small"], *(t for f in a.folders for t in load_config(f / "config.yaml").tasks)})
+    shared = set.intersection(*(set(load_config(f / "config.yaml").tasks) for f in a.folders))   # only these can be predicted
+    exclude = sorted({*SUITES["small"], *shared})
     text = corpus(a.words, exclude)
     found, words = [states(f, text) for f in a.folders], word_table(text)
     bits = pd.concat([b for b, _, _ in found]).T
