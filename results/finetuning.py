@@ -19,7 +19,7 @@ from benchmark_profiling.importance import Encoded, answer_nll, encode, render
 from benchmark_profiling.models import load_model
 from study import code_choice, runs
 
-MODEL, STEPS, TOKENS, LR, SEED = "smollm2-135m-instruct", 200, 192, 2e-5, 0
+MODEL, STEPS, TOKENS, LR, SEED = "smollm2-135m-instruct", 200, 256, 2e-5, 0
 TASKS, LIMIT = ["arc_easy", "hellaswag", "lambada_openai", "mbpp_choice", "piqa", "sciq"], 120
 MODULES = ["argparse", "ast", "asyncio.base_events", "collections", "configparser", "csv", "ctypes.util", "dataclasses", "datetime", "decimal",
            "difflib", "email.message", "enum", "fractions", "functools", "heapq", "html.parser", "http.client", "inspect", "json.decoder",
@@ -43,7 +43,7 @@ def programs(tokenizer):
 ARMS = {"one ability": lambda tok: questions(["quantitative_reasoning"], tok), "ten abilities": lambda tok: questions(list(ABILITIES), tok), "programs": programs}
 
 def tune(model, texts):
-    "STEPS steps of AdamW on about TOKENS tokens each, in float32. Returns the mean loss a token."
+    "STEPS steps of AdamW on about TOKENS tokens each; weights in float32, products in bfloat16. Returns the mean loss a token."
     optimizer = torch.optim.AdamW(model.parameters(), lr=LR, weight_decay=0, foreach=False)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LR, STEPS + 1, pct_start=0.1)
     rng, losses, todo = random.Random(SEED), [], []
@@ -52,7 +52,7 @@ def tune(model, texts):
         while sum(len(e.ids) for e in batch) < TOKENS:
             todo = todo or rng.sample(texts, len(texts))
             batch.append(todo.pop())
-        nll, count = answer_nll(model, batch)
+        with torch.autocast("cpu", torch.bfloat16): nll, count = answer_nll(model, batch)
         loss = nll.sum() / count.sum()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
