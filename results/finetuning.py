@@ -19,7 +19,7 @@ from benchmark_profiling.importance import Encoded, answer_nll, encode, render
 from benchmark_profiling.models import load_model
 from study import code_choice, runs
 
-MODEL, STEPS, TOKENS, LR, SEED = "smollm2-135m-instruct", 200, 256, 2e-5, 0
+MODEL, STEPS, TOKENS, LR, SEED = "smollm2-135m-instruct", 200, 128, 2e-5, 0
 TASKS, LIMIT = ["arc_easy", "hellaswag", "lambada_openai", "mbpp_choice", "piqa", "sciq"], 120
 MODULES = ["argparse", "ast", "asyncio.base_events", "collections", "configparser", "csv", "ctypes.util", "dataclasses", "datetime", "decimal",
            "difflib", "email.message", "enum", "fractions", "functools", "heapq", "html.parser", "http.client", "inspect", "json.decoder",
