@@ -35,12 +35,12 @@ three = dict(small, questions=50, tasks=["arc_easy", "lambada_openai", "sciq"], 
 RUNS = {
     "smollm2": dict(small, repeat_intact=True, tasks=[*NARROW, *CHANCE], limit=NARROW | CHANCE, data_dir=runs / "code"),
     "gemma": dict(small, repeat_intact=True, tasks=["arc_easy", "commonsense_qa", "openbookqa", "piqa"], limit=300, model="gemma-3-270m"),
-    "smollm2-paper": dict(arc, questions=50, protect="none", k=0.01024, ks=[*KS, 0.04096], controls=2),   # the literal recipe
+    "smollm2-paper": dict(arc, questions=50, protect="none", k=0.01024, ks=[*KS, 0.04096], controls=0),   # the literal recipe
     "smollm2-sweep": dict(arc, ks=KS),
     "smollm2-unions": dict(arc, unions="pairs"),
     "smollm2-first": dict(three, questions_dir=runs / "questions-first"),    # two question sets that share no template
     "smollm2-second": dict(three, questions_dir=runs / "questions-second"),
-    "smollm2-all-weights": dict(arc, tasks=["arc_easy", "lambada_openai"], questions=30, controls=2, targets="all"),
+    "smollm2-paper-all": dict(arc, questions=50, protect="none", k=0.01024, ks=[0.00064, 0.01024], controls=0, targets="all"),   # and from all layers, attention too
 }
 
 def families(n: int = 600):
