@@ -1,6 +1,6 @@
 """The runs that 04_findings reads -> results/study/NAME/{config.yaml, run.json, outcomes.parquet}.
 
-    python results/study.py              all runs, about six hours on two CPU cores; stopped or killed, it goes on where it was
+    python results/study.py              all runs, about six hours of one CPU core; stopped or killed, it goes on where it was
     python results/study.py NAME ...     only these (names: see RUNS)
     python results/study.py above_chance [--rows=FOLDER]    the intact models on other benchmarks; rows of LogiQA and GSM8K come from the hub or a folder
 
