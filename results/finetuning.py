@@ -1,9 +1,9 @@
-"""Does narrow fine-tuning gain little? Three small fine-tunings with the same budget -> results/finetuning/outcomes.parquet.
+"""Does narrow fine-tuning gain little? Three small fine-tunings with the same budget -> results/finetuning/ARM.parquet.
 
     python results/finetuning.py
 
 SmolLM2-135M-Instruct learns from questions of one ability, from questions of all ten in equal parts, or from program text (the
-Python standard library), each for the same number of steps and of tokens a step. Then every model answers the study's benchmarks.
+Python standard library), each for the same number of steps and of tokens a step. Then every model answers six of the benchmarks.
 About an hour on one CPU core; a finished arm is not made again.
 """
 import inspect, importlib, json, random
