@@ -26,7 +26,7 @@ from benchmark_profiling.run import Run, make_config, run_profile
 
 here, runs = Path(__file__).resolve().parent, Path("runs/study")   # paths in the runs' configs are relative to the repository
 CHANCE = dict(commonsense_qa=300, openbookqa=300, boolq=300)        # too near chance for any number of items
-NARROW = dict(arc_easy=800, hellaswag=475, lambada_openai=300, piqa=1060, sciq=250, mbpp_choice=205, humaneval_choice=None)   # see the table of half-widths
+NARROW = dict(arc_easy=800, hellaswag=475, lambada_openai=300, piqa=1060, sciq=250, mbpp_choice=275, humaneval_choice=None)   # see the table of half-widths
 OTHER, WRITTEN = ["arc_challenge", "mmlu", "winogrande"], ["gsm8k", "humaneval", "mbpp"]
 KS = [0.00001, 0.00004, 0.00016, 0.00064, 0.00256, 0.01024]
 FIVE = ["analogical_reasoning", "contextual_recall", "deductive_reasoning", "long_term_knowledge", "quantitative_reasoning"]
