@@ -46,7 +46,7 @@ def _abilities(value):
 
 Abilities = Annotated[list[str], AfterValidator(_abilities)]
 
-# %% ../nbs/12_run.ipynb #6ff07f8a
+# %% ../nbs/12_run.ipynb #1d9ad77d
 class Config(BaseModel):
     "Settings of a run. Unknown keys are refused."
     model_config = ConfigDict(extra="forbid")
@@ -54,7 +54,7 @@ class Config(BaseModel):
     dtype: str | None = Field(None, description="float32, bfloat16 or float16; default float32 on a CPU, bfloat16 on a GPU")
     device: str | None = Field(None, description="cpu, cuda or auto (spread over what there is); default a GPU if there is one")
     tasks: list[str] = Field(["arc_easy", "copa", "lambada_openai", "sciq"], description="lm-eval tasks", min_length=1)
-    limit: Items | None | dict[str, Items | None] = Field(LIMIT, description="items a benchmark, a seeded random subset; null for all; or one number for each benchmark")
+    limit: Items | None | dict[str, Items | None] = Field(LIMIT, description="items a benchmark, a seeded random subset; null for all; in a config also one number for each benchmark")
     until_width: float | None = Field(None, gt=0, description="add items, up to 2,000 a benchmark, until the interval of every ability is at most ± this wide")
     num_fewshot: int | None = Field(None, ge=0, description="worked examples in the prompt; default each task's own number")
     chat: bool = Field(False, description="put prompts into the model's chat template")
