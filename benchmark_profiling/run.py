@@ -471,7 +471,7 @@ def _grid(self) -> list[Cell]:
     return [Cell(s, t, dict(weights=self.weights, region=s.identity, **self.task_inputs(t)), self.store / "cells")
             for s in self.states() for t in self.tasks()]
 
-# %% ../nbs/12_run.ipynb #024f963e
+# %% ../nbs/12_run.ipynb #617fdedc
 class Scorer:
     "A model and tasks: outcomes of any state on any benchmark."
     def __init__(self, model, tokenizer, tasks: dict):
@@ -494,6 +494,7 @@ class Scorer:
         frame = pd.concat([known, frame]).sort_values("item_id", ignore_index=True)
         return self(task, region, again) if frame.item_id.duplicated().any() else frame   # the same item twice, before and after
 
+# %% ../nbs/12_run.ipynb #6c369425
 @_method
 def _evaluate(self, cells):
     "Compute the cells that are missing, together with other processes that do the same."
