@@ -1,6 +1,6 @@
 """The runs that 04_findings reads -> results/study/NAME/{config.yaml, run.json, outcomes.parquet}.
 
-    python results/study.py              all runs, about six hours of one CPU core; stopped or killed, it goes on where it was
+    python results/study.py              all runs, about eight hours of one CPU core; stopped or killed, it goes on where it was
     python results/study.py NAME ...     only these (names: see RUNS)
     python results/study.py above_chance [--rows=FOLDER]    the intact models on other benchmarks; rows of LogiQA and GSM8K come from the hub or a folder
 
@@ -32,17 +32,21 @@ KS = [0.00001, 0.00004, 0.00016, 0.00064, 0.00256, 0.01024]
 FIVE = ["analogical_reasoning", "contextual_recall", "deductive_reasoning", "long_term_knowledge", "quantitative_reasoning"]
 SIX = ["analogical_reasoning", "spatial_reasoning", "long_term_knowledge", "deductive_reasoning", "inductive_reasoning", "temporal_reasoning"]   # three with losses on ARC-Easy, three with gains
 small = dict(dtype="bfloat16", questions=100)
+main = dict(small, repeat_intact=True, data_dir=runs / "code")
 arc = dict(small, tasks=["arc_easy"], limit=100)
-three = dict(small, questions=50, tasks=["arc_easy", "lambada_openai", "sciq"], limit=dict(arc_easy=150, lambada_openai=150, sciq=80), controls=0)
+seven = dict(main, repeat_intact=False, tasks=list(NARROW), limit=dict(dict.fromkeys(NARROW, 100), arc_easy=150, lambada_openai=150), controls=0)
 
 RUNS = {
-    "smollm2": dict(small, repeat_intact=True, tasks=[*NARROW, *CHANCE], limit=NARROW | CHANCE, data_dir=runs / "code"),
-    "gemma": dict(small, repeat_intact=True, tasks=["arc_easy", "commonsense_qa", "openbookqa", "piqa"], limit=300, model="gemma-3-270m"),
+    "smollm2": dict(main, tasks=[*NARROW, *CHANCE], limit=NARROW | CHANCE),
+    "gemma": dict(main, model="gemma-3-270m", tasks=[*NARROW, "commonsense_qa", "openbookqa"],
+                  limit=dict.fromkeys(NARROW, 150) | dict.fromkeys(["arc_easy", "piqa", "commonsense_qa", "openbookqa"], 300)),
     "smollm2-paper": dict(arc, questions=50, protect="none", k=0.01024, ks=[*KS, 0.04096], controls=0),   # the literal recipe
     "smollm2-sweep": dict(arc, ks=KS),
     "smollm2-unions": dict(arc, unions=[list(p) for p in combinations(SIX, 2)]),
-    "smollm2-first": dict(three, questions_dir=runs / "questions-first"),    # two question sets that share no template
-    "smollm2-second": dict(three, questions_dir=runs / "questions-second"),
+    "smollm2-first": dict(seven, questions=50, questions_dir=runs / "questions-first"),    # two question sets that share no template
+    "smollm2-second": dict(seven, questions=50, questions_dir=runs / "questions-second"),
+    "smollm2-states": dict(seven, ks=[0.00064, 0.00256]),   # more states of one model on seven benchmarks, for 05_signatures
+    "smollm2-states-all": dict(seven, questions=50, targets="all"),   # and from all layers, ranked by contrast
     "smollm2-paper-all": dict(arc, questions=20, protect="none", k=0.01024, ks=[0.01024], controls=0, targets="all", abilities=FIVE),   # and from all layers, attention too
 }
 
