@@ -45,7 +45,7 @@ RUNS = {
     "smollm2-unions": dict(arc, unions=[list(p) for p in combinations(SIX, 2)]),
     "smollm2-first": dict(seven, questions=50, questions_dir=runs / "questions-first"),    # two question sets that share no template
     "smollm2-second": dict(seven, questions=50, questions_dir=runs / "questions-second"),
-    "smollm2-states": dict(seven, ks=[0.00064, 0.00256]),   # more states of one model on seven benchmarks, for 05_signatures
+    "smollm2-states": dict(seven, ks=[0.0005, 0.002]),   # more states of one model on seven benchmarks, for 05_signatures
     "smollm2-states-all": dict(seven, questions=50, targets="all"),   # and from all layers, ranked by contrast
     "smollm2-paper-all": dict(arc, questions=20, protect="none", k=0.01024, ks=[0.01024], controls=0, targets="all", abilities=FIVE),   # and from all layers, attention too
 }
