@@ -7,7 +7,7 @@ __all__ = ['ABILITY_KEYS', 'Fraction', 'Items', 'LIMIT', 'Abilities', 'FORMAT', 
            'Store', 'DryRun', 'Workers', 'Address', 'Config', 'load_config', 'make_config', 'DiskFull', 'save_cell',
            'read_cell', 'Run', 'State', 'Cell', 'Scorer', 'events', 'status', 'time_left', 'remake', 'run_profile',
            'profile', 'run', 'show_status', 'generate', 'check', 'importance', 'ablate', 'evaluate', 'report',
-           'signatures']
+           'run_states', 'signatures']
 
 # %% ../nbs/12_run.ipynb #068a6432
 import copy, difflib, errno, hashlib, io, itertools, json, os, platform, shutil, subprocess, sys, time, traceback
@@ -981,14 +981,40 @@ def report(folder: Annotated[Path, typer.Argument(help="run folder")]):
     "Make profile, pictures, report and cards again from the stored outcomes, without a model."
     with _Clear(): print(remake(folder))
 
-# %% ../nbs/12_run.ipynb #5167a705
+# %% ../nbs/12_run.ipynb #86cd4cdf
 @_method
 def _perplexity(self, text):
-    "Surprisal of every word of a corpus in every state but the repeated one: states x words, kept in the store."
+    "Surprisal of every word of a corpus in every state but the repeated one: states x words, kept in the store by what the state is."
     from benchmark_profiling.signatures import surprisal
-    states = {s.name: s.region and s.region() for s in self.states() if s.name != "intact-2"}
-    found = surprisal(self.model, self.tokenizer, text, states, self.store / "surprisal" / self.weights)
-    return found.rename(index=lambda s: f"{self.config.model}/{s}")
+    states = {s.name: s for s in self.states() if s.name != "intact-2"}
+    kept = {_key(state=s.identity): s.region and s.region() for s in states.values()}
+    found = surprisal(self.model, self.tokenizer, text, kept, self.store / "surprisal" / self.weights)
+    return found.loc[[_key(state=s.identity) for s in states.values()]].set_axis(list(states))
+
+def run_states(folders: list, words: int, say: Callable = print) -> tuple:
+    """The states of finished runs as a population: outcomes (long), surprisals (states x words) and the corpus. Unions are left out, and what stands in two runs counts once.
+
+    A state is called `model/run:state`. The corpus leaves out the benchmarks of the runs, by name and by their prompts."""
+    import pandas as pd
+    from benchmark_profiling.evaluation import load_tasks
+    from benchmark_profiling.signatures import corpus
+    runs = {f: Run(load_config(f / "config.yaml"), f) for f in map(Path, folders)}
+    if len({f.name for f in runs}) < len(folders): raise ValueError(f"two of the run folders have the same name: {', '.join(map(str, folders))}")
+    outcomes = {f: read_cell(f / "outcomes.parquet") for f in runs}
+    tasks = [t for c in (run.config for run in runs.values()) for name in c.tasks
+             for t in load_tasks([name], c.limit[name] if isinstance(c.limit, dict) else c.limit, c.data_dir, c.seed, allow_code_execution=c.allow_code_execution)]
+    prompts = {f"{r.args[0]} {r.args[1]}" for t in tasks for i in t.items for r in i.requests}
+    text, seen, rows, bits = corpus(words, exclude=prompts.union(*(o.task for o in outcomes.values()))), {}, [], []
+    for f, run in runs.items():
+        run.load()
+        new = {s.name: f"{run.config.model}/{f.name}:{s.name}" for s in run.states()
+               if s.name != "intact-2" and "+" not in s.name and seen.setdefault((run.weights, s.identity), (f, s.name)) == (f, s.name)}
+        some = outcomes[f][outcomes[f].state.isin(new)]
+        rows.append(some.assign(name=some.state.map(new), model=run.config.model))
+        bits.append(run.perplexity(text).loc[list(new)].rename(index=new))
+        run.release()
+    say(f"{sum(map(len, bits))} states of {len(runs)} runs")
+    return pd.concat(rows, ignore_index=True), pd.concat(bits), text
 
 @app.command()
 def signatures(
@@ -1005,12 +1031,11 @@ def signatures(
     from benchmark_profiling import signatures as made
     with _Clear():
         if bool(folders) == bool(scores and perplexity): raise ValueError("name run folders, or give both --scores and --perplexity")
-        tables = tuple(made.read_table(f) for f in (scores, perplexity) if f)
+        groups = blocks = None
         if folders:
-            found = [(read_cell(f / "outcomes.parquet"), Run(load_config(f / "config.yaml"), f)) for f in folders]
-            text = made.corpus(words, exclude={t for outcomes, _ in found for t in outcomes.task})
-            for _, run in found: run.load()
-            tables = made.together([made.state_scores(o, r.config.model) for o, r in found]), made.together([r.perplexity(text) for _, r in found])
-        found, P = made.population(*tables)
-        groups = [m.rpartition("/")[0] for m in found.index] if folders else None
-        print(made.write_signatures(found, P, out, groups, permutations, mode=mode, method=method).round(3).to_string(index=False)); print(f"-> {out}")
+            outcomes, P, _ = run_states(folders, words)
+            found = made.state_scores(outcomes).pivot(index="name", columns="task", values="value")
+        else: found, P = map(made.read_table, (scores, perplexity))
+        found, P = made.population(found, P)
+        if folders: groups, blocks = [m.rpartition("/")[0] for m in found.index], [m.rpartition(":")[2].split("@")[0] for m in found.index]
+        print(made.write_signatures(found, P, out, groups, blocks, permutations, mode=mode, method=method).round(3).to_string(index=False)); print(f"-> {out}")

@@ -6,7 +6,7 @@
 __all__ = ['PIECE', 'KINDS', 'make_corpus', 'corpus', 'read_texts', 'word_table', 'word_tokens', 'surprisal', 'chunks', 'thrush',
            'preselect', 'screened', 'forward', 'null_gain', 'Signature', 'signature', 'out_of_sample',
            'signature_profiles', 'overlap', 'square', 'question_vectors', 'semantic_overlap', 'contrast', 'mantel',
-           'spread_difference', 'heatmaps', 'read_table', 'state_scores', 'together', 'population', 'signatures',
+           'spread_difference', 'heatmaps', 'read_table', 'state_scores', 'population', 'signatures',
            'write_signatures']
 
 # %% ../nbs/05_signatures.ipynb #13f2cbd8
@@ -88,7 +88,7 @@ KINDS = {  # kind: (texts, licence as its publisher states it, benchmarks whose 
     "licences": (_licence_texts, "installed packages, verbatim copies", ()),
 }
 
-# %% ../nbs/05_signatures.ipynb #4a5a02bd
+# %% ../nbs/05_signatures.ipynb #c5b5777f
 def _runs(text, n=13):
     words = re.findall(r"\w+", text.lower())
     return {hash(" ".join(words[i:i + n])) for i in range(len(words) - n + 1)}
@@ -96,7 +96,7 @@ def _runs(text, n=13):
 def make_corpus(
     texts: dict,        # kind -> texts
     words: int = None,  # about this many in all, spread evenly over the kinds; default all
-    exclude = (),       # benchmarks to be predicted: passages that share a run of 13 words with their rows are left out
+    exclude = (),       # benchmarks to be predicted, by name or as texts: passages that share a run of 13 words with them are left out
     seed: int = 0,      # of the choice of passages
 ) -> pd.DataFrame:      # one row a passage: kind, passage (hash), words, text
     "Passages of at most `PIECE` words, each once, in an order that depends on nothing but their text and the seed."
@@ -106,19 +106,20 @@ def make_corpus(
     passages["words"] = passages.text.str.count(" ") + 1
     passages = passages.sort_values(["kind", "passage"])
     if words: passages = passages[passages.groupby("kind").words.cumsum() - passages.words < words / passages.kind.nunique()]
-    known = set().union(*(_runs(json.dumps(r, ensure_ascii=False, default=str)) for t in exclude if t in WHEEL_ROWS for r in WHEEL_ROWS[t][0]()))
+    rows = (json.dumps(r, ensure_ascii=False, default=str) for t in exclude if t in WHEEL_ROWS for r in WHEEL_ROWS[t][0]())
+    known = set().union(*map(_runs, itertools.chain(rows, exclude)))
     if known: passages = passages[[known.isdisjoint(_runs(t)) for t in passages.text]]
     return passages[["kind", "passage", "words", "text"]].reset_index(drop=True)
 
-# %% ../nbs/05_signatures.ipynb #0deeb454
+# %% ../nbs/05_signatures.ipynb #78e1725d
 def corpus(
     words: int = None,     # about this many in all, spread evenly over the kinds; default all, over two million
-    exclude = (),          # benchmarks to be predicted
+    exclude = (),          # benchmarks to be predicted, by name or as texts
     seed: int = 0,         # of the choice of passages
 ) -> pd.DataFrame:         # as `make_corpus`
     "Text of many kinds that comes with the installed packages; kinds made from an excluded benchmark's rows are left out."
     exclude = [exclude] if isinstance(exclude, str) else list(exclude)
-    kept = {k: make() for k, (make, _, rows) in KINDS.items() if not any(r in task for r in rows for task in exclude)}
+    kept = {k: make() for k, (make, _, rows) in KINDS.items() if not any(r in task for r in rows for task in exclude if " " not in task)}
     return make_corpus(kept, words, exclude, seed)
 
 def read_texts(
@@ -336,11 +337,24 @@ def forward(
         chosen.append(j); basis.append(q); best = new
     return chosen
 
-# %% ../nbs/05_signatures.ipynb #b1b927cd
-def _permuted(y, groups, n, rng):
-    "`n` permutations of `y`, within groups."
+# %% ../nbs/05_signatures.ipynb #0f5a5c62
+def _units(groups, blocks=None) -> list:
+    "What may change places: for every base model and size of block an array, blocks x their rows; without blocks each row is one."
+    groups = np.asarray(groups)
+    blocks = np.arange(len(groups)) if blocks is None else np.asarray(blocks)
+    found = {}
+    for g in np.unique(groups):
+        for b in np.unique(blocks[groups == g]):
+            rows = np.flatnonzero((groups == g) & (blocks == b))
+            found.setdefault((g, len(rows)), []).append(rows)
+    return [np.array(rows) for rows in found.values()]
+
+def _permuted(y, units, n, rng):
+    "`n` permutations of `y`: blocks change places with blocks."
     out = np.tile(y, (n, 1))
-    for g in np.unique(groups): out[:, groups == g] = rng.permuted(out[:, groups == g], axis=1)
+    for u in units:
+        order = rng.permuted(np.tile(np.arange(len(u)), (n, 1)), axis=1)
+        out[:, u.ravel()] = y[u[order]].reshape(n, u.size)
     return out
 
 def null_gain(
@@ -382,19 +396,19 @@ def _lasso(X, y, mode, cap, first, alpha):
     order = np.argsort(-np.abs(weights), kind="stable")
     return [int(j) for j in order[:cap] if weights[j]]
 
-# %% ../nbs/05_signatures.ipynb #c39ee904
-def _select(perplexity, y, values, groups, s, first=None):
+# %% ../nbs/05_signatures.ipynb #138be406
+def _select(perplexity, y, values, groups, units, s, first=None):
     "Signature from screened contexts. `first`: null of the first step, where it is known."
     keep, rng, p = screened(values, s["share"]), np.random.default_rng(s["seed"]), []
-    X, m = np.concatenate([c[:, keep[(keep >= i) & (keep < i + c.shape[1])] - i] for i, c in _numbered(perplexity)], 1), len(y)
+    X = np.concatenate([c[:, keep[(keep >= i) & (keep < i + c.shape[1])] - i] for i, c in _numbered(perplexity)], 1)
     Xc, yc = _centre(X, groups), _centre(y, groups)
-    if s["mode"] == "sound" and first is None: first = null_gain(perplexity, _permuted(yc, groups, s["permutations"], rng), groups)
+    if s["mode"] == "sound" and first is None: first = null_gain(perplexity, _permuted(yc, units, s["permutations"], rng), groups)
     def enters(r, gain, basis):
-        null = null_gain(perplexity, _permuted(r, groups, s["permutations"], rng), groups, basis) if basis else first
+        null = null_gain(perplexity, _permuted(r, units, s["permutations"], rng), groups, basis) if basis else first
         p.append((1 + (null >= gain).sum()) / (1 + len(null)))
         return p[-1] <= s["alpha"]
     sound = s["mode"] == "sound"
-    cap = m // 4 if sound else None
+    cap = sum(map(len, units)) // 4 if sound else None
     if s["method"] == "lasso": chosen = _lasso(Xc, yc, s["mode"], cap, first, s["alpha"])
     else: chosen = forward(X, y, s["criterion"], cap, enters if sound else None, groups)
     return Signature([int(keep[j]) for j in chosen], _fit(Xc[:, chosen], yc), p, len(keep))
@@ -403,7 +417,7 @@ def _numbered(perplexity):
     at = 0
     for c in chunks(perplexity): yield at, c; at += c.shape[1]
 
-# %% ../nbs/05_signatures.ipynb #cb377189
+# %% ../nbs/05_signatures.ipynb #009ba0b0
 def _settings(mode="sound", method="forward", criterion="aic", screen=thrush, share=0.01, alpha=0.01, permutations=199, seed=0):
     for name, value, known in (("mode", mode, ("sound", "paper")), ("method", method, ("forward", "lasso")), ("criterion", criterion, ("aic", "aicc", "bic"))):
         if value not in known: raise ValueError(f"unknown {name} '{value}'; use {' or '.join(known)}")
@@ -419,37 +433,42 @@ def signature(
     perplexity,           # models x contexts: bits; a matrix, memory map, table or list of Parquet files
     scores,               # one a model
     groups = None,        # base model of every model: everything happens within these
+    blocks = None,        # models that belong together, rows in the same order in each: permuted as wholes
     **settings,           # mode ("sound" or "paper"), method ("forward" or "lasso"), criterion, screen, share, alpha, permutations, seed
 ) -> Signature:
     "The contexts that predict the scores best. Sound: at most models/4, each better than what permuted scores find among all contexts."
     s, y = _settings(**settings), _scores(scores)[0]
     groups = np.zeros(len(y)) if groups is None else np.asarray(groups)
-    return _select(perplexity, y, _screen(perplexity, y, groups, s)[0], groups, s)
+    return _select(perplexity, y, _screen(perplexity, y, groups, s)[0], groups, _units(groups, blocks), s)
 
-# %% ../nbs/05_signatures.ipynb #29011673
+# %% ../nbs/05_signatures.ipynb #e6e5db29
 def out_of_sample(
     perplexity,               # models x contexts, a matrix
     scores,                   # one a model
     groups = None,            # base model of every model
+    blocks = None,            # models that belong together: left out and permuted as wholes
     permutations: int = 99,   # of the scores, for the null
     progress: bool = False,
     **settings,               # as `signature`
 ) -> dict:                    # r2, null (one R2 a permutation), p, sizes (contexts in each fold), predicted
-    "R2 of predicting each model from all others, and what permuted scores reach. Sound mode screens inside each fold, paper mode before."
+    "R2 of predicting each model (or block) from all others, and what permuted scores reach. Sound mode screens inside each fold, paper mode before."
     s, y, P = _settings(**settings), _scores(scores)[0], np.asarray(perplexity)
     groups, rng = np.zeros(len(y)) if groups is None else np.asarray(groups), np.random.default_rng(s["seed"])
-    Y = np.vstack([y, _permuted(y, groups, permutations, rng)])
+    blocks = np.arange(len(y)) if blocks is None else np.asarray(blocks)
+    units = _units(groups, blocks)
+    Y = np.vstack([y, _permuted(y, units, permutations, rng)])
     predicted, means, sizes, before = np.zeros(Y.shape), np.zeros(Y.shape), [], None
     if s["mode"] == "paper": before = _screen(P, Y, groups, s)
-    for k in tqdm(range(len(y)), "models left out", disable=not progress, leave=False):
-        rest = np.arange(len(y)) != k
-        near = rest & (groups == groups[k]) if (groups[rest] == groups[k]).any() else rest   # whose mean stands for the one left out
-        values = _screen(P[rest], Y[:, rest], groups[rest], s) if before is None else before
-        first = null_gain(P[rest], _permuted(_centre(y[rest], groups[rest]), groups[rest], s["permutations"], rng), groups[rest]) if s["mode"] == "sound" else None
+    for out in tqdm([rows for u in units for rows in u], "left out", disable=not progress, leave=False):
+        rest = np.ones(len(y), bool); rest[out] = False
+        same = groups == groups[out[0]]
+        near, g, others = rest & same if (rest & same).any() else rest, groups[rest], _units(groups[rest], blocks[rest])   # near: whose mean stands for what is left out
+        values = _screen(P[rest], Y[:, rest], g, s) if before is None else before
+        first = null_gain(P[rest], _permuted(_centre(y[rest], g), others, s["permutations"], rng), g) if s["mode"] == "sound" else None
         for b, yb in enumerate(Y):
-            found = _select(P[rest], yb[rest], values[b], groups[rest], s, first)
-            means[b, k] = yb[near].mean()
-            predicted[b, k] = means[b, k] + found.coef @ (P[k, found.contexts] - P[near][:, found.contexts].mean(0))
+            found = _select(P[rest], yb[rest], values[b], g, others, s, first)
+            means[b, out] = yb[near].mean()
+            predicted[b, out] = means[b, out] + (P[np.ix_(out, found.contexts)] - P[near][:, found.contexts].mean(0)) @ found.coef
             if b == 0: sizes.append(len(found))
     r2 = 1 - ((Y - predicted)**2).sum(1) / ((Y - means)**2).sum(1)
     return dict(r2=float(r2[0]), null=r2[1:], p=float((1 + (r2[1:] >= r2[0]).sum()) / (1 + permutations)), sizes=sizes, predicted=predicted[0])
@@ -478,26 +497,31 @@ def _table(names, value, boot, null):
         rows.append((names[i], names[j], value[i, j], *np.nanquantile(b, [.025, .975]), z.mean(), z.std(), (1 + far.sum()) / (1 + len(z))))
     return pd.DataFrame(rows, columns=["a", "b", "overlap", "lo", "hi", "null", "null_sd", "p"])
 
-# %% ../nbs/05_signatures.ipynb #57b1a475
+# %% ../nbs/05_signatures.ipynb #09cbfa73
 def overlap(
     values: pd.DataFrame,     # models x benchmarks: scores, or `signature_profiles`
     groups = None,            # base model of every model
+    blocks = None,            # models that belong together: redrawn and shuffled as wholes
     draws: int = 999,         # of the bootstrap and of the permutation null
     seed: int = 0,
 ) -> pd.DataFrame:            # a, b, overlap, lo, hi, null, null_sd, p
     "Spearman correlation over models of every pair of benchmarks; models are redrawn for the interval and shuffled for the null, within groups."
     rng, V = np.random.default_rng(seed), values.to_numpy(float)
     groups = np.zeros(len(V)) if groups is None else np.asarray(groups)
-    V, members = _centre(V, groups), [np.flatnonzero(groups == g) for g in np.unique(groups)]
-    boot = np.array([_spearman(V[np.concatenate([rng.choice(i, len(i)) for i in members])]) for _ in range(draws)])
-    null = np.array([_spearman(_shuffled(V, members, rng)) for _ in range(draws)])
+    V, units = _centre(V, groups), _units(groups, blocks)
+    boot = np.array([_spearman(V[_redrawn(units, rng)]) for _ in range(draws)])
+    null = np.array([_spearman(_shuffled(V, units, rng)) for _ in range(draws)])
     return _table(list(values), _spearman(V), boot, null)
 
-def _shuffled(V, members, rng):
-    "Every column shuffled on its own, within groups."
-    V = V.copy()
-    for i in members: V[i] = rng.permuted(V[i], axis=0)
-    return V
+def _redrawn(units, rng): return np.concatenate([u[rng.integers(len(u), size=len(u))].ravel() for u in units])
+
+def _shuffled(V, units, rng):
+    "Every column shuffled on its own: blocks change places with blocks."
+    out, columns = V.copy(), np.arange(V.shape[1])[:, None]
+    for u in units:
+        order = rng.permuted(np.tile(np.arange(len(u))[:, None], V.shape[1]), axis=0)
+        out[u] = V[u[order], columns].swapaxes(1, 2)
+    return out
 
 def square(table: pd.DataFrame) -> pd.DataFrame:
     "A table of pairs as a symmetric matrix with ones on its diagonal."
@@ -549,7 +573,7 @@ def contrast(
     found = np.array([(lambda w, v: v[w].mean() - v[~w].mean())(picked[o[i], o[j]], V[i, j]) for o in _labellings(len(names), 9999, np.random.default_rng(seed))])
     return dict(difference=found[0], p_larger=(found >= found[0] - 1e-12).mean(), p_smaller=(found <= found[0] + 1e-12).mean(), pairs=(int(picked[i, j].sum()), int((~picked[i, j]).sum())))
 
-# %% ../nbs/05_signatures.ipynb #7a6244e2
+# %% ../nbs/05_signatures.ipynb #93bf4604
 def mantel(
     one: pd.DataFrame, other: pd.DataFrame,   # symmetric matrices over the same benchmarks
     permutations: int = 9999, seed: int = 0,
@@ -563,15 +587,15 @@ def mantel(
 
 def spread_difference(
     one: pd.DataFrame, other: pd.DataFrame,   # models x the same benchmarks
-    groups = None, draws: int = 999, seed: int = 0,
+    groups = None, blocks = None, draws: int = 999, seed: int = 0,
 ) -> dict:                                    # one, other (variance over pairs beyond noise), difference, lo, hi
     "How much more overlaps differ between pairs in `one` than in `other`, sampling noise taken away; models are redrawn for the 95 % interval."
     rng, both = np.random.default_rng(seed), [one.to_numpy(float), other[list(one)].to_numpy(float)]
     groups = np.zeros(len(one)) if groups is None else np.asarray(groups)
-    both, members, at = [_centre(v, groups) for v in both], [np.flatnonzero(groups == g) for g in np.unique(groups)], np.triu_indices(one.shape[1], 1)
+    both, units, at = [_centre(v, groups) for v in both], _units(groups, blocks), np.triu_indices(one.shape[1], 1)
     def pairs(rows): return [_spearman(v[rows])[at] for v in both]
     value = np.array(pairs(np.arange(len(one))))
-    boot = np.array([pairs(np.concatenate([rng.choice(i, len(i)) for i in members])) for _ in range(draws)])
+    boot = np.array([pairs(_redrawn(units, rng)) for _ in range(draws)])
     noise = (boot - value).var(-1).mean(0)
     beyond, again = value.var(-1) - noise, boot.var(-1) - 2 * noise   # what is redrawn carries the noise twice
     lo, hi = np.quantile(again[:, 0] - again[:, 1], [.025, .975])
@@ -614,22 +638,17 @@ def read_table(path: Path) -> pd.DataFrame:
     if bad := [c for c in t if not pd.api.types.is_numeric_dtype(t[c])]: raise ValueError(f"{path}: the column '{bad[0]}' is not made of numbers")
     return t
 
-# %% ../nbs/05_signatures.ipynb #42d49756
+# %% ../nbs/05_signatures.ipynb #afee3fc3
 def state_scores(
-    outcomes: pd.DataFrame,  # of a run: state, task, score, p_gold
-    model: str,              # its name goes before the states'
-) -> pd.DataFrame:           # states x benchmarks
-    "Mean probability of the right answer of every state, or mean score where answers are written."
-    value = outcomes.p_gold.fillna(outcomes.score)
-    table = value.groupby([outcomes.state, outcomes.task]).mean().unstack()
-    return table.drop(index="intact-2", errors="ignore").rename(index=lambda s: f"{model}/{s}")
-
-def together(tables: list) -> pd.DataFrame:
-    "Tables of several runs below each other, in the columns that all have; a state that stands in two runs is refused."
-    out = pd.concat(tables, join="inner")
-    if out.index.has_duplicates: raise ValueError(f"'{out.index[out.index.duplicated()][0]}' is in two of the runs; leave one out")
-    if out.empty: raise ValueError("the runs have no benchmark in common")
-    return out
+    outcomes: pd.DataFrame,  # of the states of some runs: name, model, task, item_id, score, p_gold, chance
+) -> pd.DataFrame:           # one row a state and benchmark: model, name, task, items, value, chance
+    "Mean probability of the right answer (score, where answers are written) over the items that all states of a model have, on benchmarks that all have."
+    states = outcomes.groupby("model").name.nunique()
+    kept = outcomes[outcomes.groupby(["model", "task", "item_id"]).name.transform("nunique") == outcomes.model.map(states)]
+    kept = kept[kept.groupby("task").name.transform("nunique") == states.sum()]
+    if kept.empty: raise ValueError("the runs have no benchmark in common, or no item of one; run them with the same tasks and seed")
+    return kept.assign(value=kept.p_gold.fillna(kept.score)).groupby(["model", "name", "task"], as_index=False).agg(
+        items=("item_id", "size"), value=("value", "mean"), chance=("chance", "mean"))
 
 def population(
     scores: pd.DataFrame,      # models x benchmarks
@@ -653,11 +672,12 @@ def population(
         if len(have) < len(both): say(f"{b}: {len(both) - len(have)} models without a score are left out there")
     return scores, P.loc[:, whole]
 
-# %% ../nbs/05_signatures.ipynb #f5fd4fbb
+# %% ../nbs/05_signatures.ipynb #a2b243fd
 def signatures(
     scores: pd.DataFrame,       # models x benchmarks
     perplexity: pd.DataFrame,   # models x contexts, in the same order
     groups = None,              # base model of every model
+    blocks = None,              # models that belong together
     permutations: int = 99,     # of the out-of-sample R2; 0 leaves it out
     progress: bool = False,
     **settings,                 # as `signature`
@@ -667,25 +687,25 @@ def signatures(
     groups = np.zeros(len(scores)) if groups is None else np.asarray(groups)
     for b in scores:
         have = scores[b].notna().to_numpy()
-        y, p, g = scores[b][have].to_numpy(float), P[have], groups[have]
-        s = found[b] = signature(p, y, g, **settings)
-        o = out_of_sample(p, y, g, permutations, progress, **settings) if permutations else dict(r2=np.nan, p=np.nan, null=[np.nan], sizes=[np.nan])
+        y, p, g, kin = scores[b][have].to_numpy(float), P[have], groups[have], None if blocks is None else np.asarray(blocks)[have]
+        s = found[b] = signature(p, y, g, kin, **settings)
+        o = out_of_sample(p, y, g, kin, permutations, progress, **settings) if permutations else dict(r2=np.nan, p=np.nan, null=[np.nan], sizes=[np.nan])
         rows.append((b, len(y), s.screened, len(s), s.p[0] if s.p else np.nan, np.mean(o["sizes"]), o["r2"], np.quantile(o["null"], .95), o["p"]))
     return found, pd.DataFrame(rows, columns=["benchmark", "models", "screened", "contexts", "p_first", "contexts_in_folds", "r2", "null_95", "p"])
 
 def write_signatures(
-    scores, perplexity, out, groups=None, permutations=99, **settings
+    scores, perplexity, out, groups=None, blocks=None, permutations=99, **settings
 ) -> pd.DataFrame:
     "Signatures, overlaps and their picture as files in the folder `out`; returns the table of benchmarks."
     out = Path(out); out.mkdir(parents=True, exist_ok=True)
-    found, table = signatures(scores, perplexity, groups, permutations, True, **settings)
+    found, table = signatures(scores, perplexity, groups, blocks, permutations, True, **settings)
     names = perplexity.columns
     pd.DataFrame([(b, str(names[c]), w) for b, s in found.items() for c, w in zip(s.contexts, s.coef)], columns=["benchmark", "context", "coef"]).to_csv(out / "signatures.csv", index=False)
     table.to_csv(out / "benchmarks.csv", index=False)
     whole = scores.notna().all(axis=1).to_numpy()
     profiles = signature_profiles(perplexity[whole], found)
-    g = None if groups is None else np.asarray(groups)[whole]
-    levels = {k: overlap(v, g) for k, v in dict(signature=profiles, performance=scores.loc[whole, list(profiles)]).items() if v.shape[1] > 1}
+    g, kin = (None if x is None else np.asarray(x)[whole] for x in (groups, blocks))
+    levels = {k: overlap(v, g, kin) for k, v in dict(signature=profiles, performance=scores.loc[whole, list(profiles)]).items() if v.shape[1] > 1}
     if levels:
         pd.concat([t.assign(level=k) for k, t in levels.items()]).to_csv(out / "overlaps.csv", index=False)
         heatmaps(levels, dict.fromkeys(levels, f"{whole.sum()} models")).savefig(out / "overlaps.png", dpi=160, bbox_inches="tight")

@@ -123,6 +123,7 @@ def make(name: str):
     if "data_dir" in RUNS[name] and not RUNS[name]["data_dir"].exists(): code_choice()
     config, folder = make_config(name, **RUNS[name]), here / "study" / name
     run_profile(config, runs / name)
+    if "states" in name: return   # results/signatures.py reads the run folder
     folder.mkdir(parents=True, exist_ok=True)
     for file in ["config.yaml", "run.json", "outcomes.parquet"]: shutil.copy(runs / name / file, folder)
     run = Run(config, runs / name); run.load()

@@ -8,7 +8,7 @@ from benchmark_profiling import signatures as S
 from benchmark_profiling.ablation import select
 from benchmark_profiling.importance import Scores
 from benchmark_profiling.models import mlp_parameters
-from benchmark_profiling.run import app
+from benchmark_profiling.run import app, run_states
 from benchmark_profiling.signatures import *
 
 def data(m, d, ties=False, seed=0):
@@ -92,6 +92,33 @@ def test_noise_with_two_base_models_gives_an_empty_signature():
         P, y = rng.normal(size=(32, 500)) + 3 * groups[:, None] * rng.normal(size=500), rng.normal(size=32) + 3 * groups
         filled += len(signature(P, y, groups)) > 0; naive += len(signature(P, y)) > 0
     assert filled <= 3 and naive >= 35
+
+def variants(seed, blocks=12, each=5, d=300):
+    "Scores and words of a few things, each in several variants that hardly differ; scores and words have nothing to do with each other."
+    rng, block = np.random.default_rng(seed), np.repeat(np.arange(blocks), each)
+    return rng.normal(size=(blocks, d))[block] + 0.3 * rng.normal(size=(len(block), d)), rng.normal(size=blocks)[block] + 0.3 * rng.normal(size=len(block)), block
+
+def test_variants_of_one_thing_are_not_evidence():
+    filled = naive = 0
+    for P, y, block in map(variants, range(24)):
+        filled += len(signature(P, y, blocks=block)) > 0; naive += len(signature(P, y)) > 0
+    assert filled <= 2 and naive >= 17
+    P, y, block = variants(3)
+    got = out_of_sample(P, y, blocks=block, permutations=9)
+    assert len(got["sizes"]) == 12 and got["r2"] <= 0 and out_of_sample(P, y, permutations=0)["r2"] > 0.5
+    assert len(signature(P - 9 * y[:, None], y, blocks=block)) <= 3      # a quarter of the blocks
+    V = pd.DataFrame(P[:, :4])
+    assert overlap(V, blocks=block, draws=199).null_sd.between(0.22, 0.4).all() and overlap(V, draws=199).null_sd.between(0.1, 0.17).all()   # 1 / sqrt(11) = 0.30, 1 / sqrt(59) = 0.13
+    assert (overlap(V, blocks=block).eval("hi - lo") > 1.5 * overlap(V).eval("hi - lo")).all()
+
+def test_blocks_change_places_as_wholes():
+    groups, block, y = np.array(list("aaaaaaabbb")), np.array(list("xyxyzwzuvt")), np.arange(10.)
+    for turned in S._permuted(y, S._units(groups, block), 50, np.random.default_rng(0)):
+        pairs = [tuple(turned[list(rows)]) for rows in ((0, 2), (1, 3), (4, 6))]
+        assert sorted(pairs) == [(0, 2), (1, 3), (4, 6)] and turned[5] == 5 and sorted(turned[7:]) == [7, 8, 9]
+    V = np.c_[y, y]
+    turned = S._shuffled(V, S._units(groups, block), np.random.default_rng(1))
+    assert all((turned[2, c] - turned[0, c]) == 2 and sorted(turned[:, c]) == list(y) for c in (0, 1)) and (turned[:, 0] != turned[:, 1]).any()
 
 def test_paper_mode_fills_up_on_noise_and_looks_good():
     P, y = data(32, 5000, seed=4)
@@ -289,17 +316,24 @@ def test_command_needs_one_source(tmp_path):
         done = CliRunner().invoke(app, ["signatures", *args])
         assert done.exit_code == 1 and done.output.startswith("error:"), args
 
-def test_command_on_a_run(tiny_folder, tmp_path, monkeypatch):
-    "States of a finished run are the models; nothing is computed twice."
+def test_command_on_runs(tiny_folder, tmp_path, monkeypatch):
+    "States of finished runs are the models; what two runs share counts once, items are those that all have, nothing is computed twice."
     monkeypatch.setattr(S, "KINDS", {k: S.KINDS[k] for k in ("sports and census", "licences")})
-    run = ["profile", "--model", str(tiny_folder), "--tasks", "copa", "--limit", "12", "--questions", "2", "--abilities", "spatial_reasoning,temporal_reasoning", "--k", "0.2",
-           "--controls", "6", "--out", str(tmp_path / "run")]
-    assert CliRunner().invoke(app, run).exit_code == 0
+    for name, limit, k in (("one", "12", "0.2"), ("two", "8", "0.1")):
+        run = ["profile", "--model", str(tiny_folder), "--tasks", "copa", "--limit", limit, "--questions", "2", "--abilities", "spatial_reasoning,temporal_reasoning", "--k", k,
+               "--controls", "6", "--out", str(tmp_path / name)]
+        assert CliRunner().invoke(app, run).exit_code == 0
     def made(): return {p: p.stat().st_mtime_ns for p in (tmp_path / "store" / "surprisal").rglob("*.parquet")}
-    ask = ["signatures", str(tmp_path / "run"), "--words", "400", "--permutations", "3", "--out", str(tmp_path / "sig")]
+    def ask(*runs): return CliRunner().invoke(app, ["signatures", *(str(tmp_path / r) for r in runs), "--words", "400", "--permutations", "3", "--out", str(tmp_path / "sig")])
     for _ in range(2):
-        done = CliRunner().invoke(app, ask)
-        assert done.exit_code == 0, done.output
+        done = ask("one", "two")
+        assert done.exit_code == 0 and "17 states of 2 runs" in done.output, done.output
         before = made()
-    assert len(before) == 9 and made() == before
-    assert pd.read_csv(tmp_path / "sig" / "benchmarks.csv").models[0] == 9
+    assert len(before) == 17 and made() == before and pd.read_csv(tmp_path / "sig" / "benchmarks.csv").models[0] == 17
+    assert ask("one").exit_code == 0 and made() == before and pd.read_csv(tmp_path / "sig" / "benchmarks.csv").models[0] == 9
+    outcomes, bits, text = run_states([tmp_path / "one", tmp_path / "two"], 400)
+    scores = state_scores(outcomes)
+    assert set(scores["items"]) == {8} and set(scores.name) == set(bits.index) and bits.shape == (17, text.words.sum())
+    assert sum(n.endswith(":intact") for n in bits.index) == 1 and any("/two:random-0" in n for n in bits.index)
+    with pytest.raises(ValueError, match="same name"): run_states([tmp_path / "one", tmp_path / "one"], 400)
+    with pytest.raises(ValueError, match="no benchmark in common"): state_scores(outcomes.assign(task=outcomes.name))
