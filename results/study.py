@@ -39,14 +39,13 @@ seven = dict(main, repeat_intact=False, tasks=list(NARROW), limit=dict(dict.from
 RUNS = {
     "smollm2": dict(main, tasks=[*NARROW, *CHANCE], limit=NARROW | CHANCE),
     "gemma": dict(main, model="gemma-3-270m", tasks=[*NARROW, "commonsense_qa", "openbookqa"],
-                  limit=dict.fromkeys(NARROW, 100) | dict.fromkeys(["arc_easy", "piqa", "commonsense_qa", "openbookqa"], 300)),
+                  limit=dict.fromkeys(NARROW, 100) | dict.fromkeys(["arc_easy", "piqa", "commonsense_qa", "openbookqa"], 300) | dict(humaneval_choice=50)),
     "smollm2-paper": dict(arc, questions=50, protect="none", k=0.01024, ks=[*KS, 0.04096], controls=0),   # the literal recipe
     "smollm2-sweep": dict(arc, ks=KS),
     "smollm2-unions": dict(arc, unions=[list(p) for p in combinations(SIX, 2)]),
     "smollm2-first": dict(seven, questions=50, questions_dir=runs / "questions-first"),    # two question sets that share no template
     "smollm2-second": dict(seven, questions=50, questions_dir=runs / "questions-second"),
     "smollm2-states": dict(seven, ks=[0.002]),   # more states of one model on seven benchmarks, for 05_signatures
-    "smollm2-states-all": dict(seven, questions=50, targets="all"),   # and from all layers, ranked by contrast
     "smollm2-paper-all": dict(arc, questions=20, protect="none", k=0.01024, ks=[0.01024], controls=0, targets="all", abilities=FIVE),   # and from all layers, attention too
 }
 
