@@ -57,8 +57,9 @@ results: .venv/run.stamp   # what the notebooks read; the second model needs `ma
 	python results/first_order.py
 	python results/answerability.py
 	python results/specificity.py
-	python results/study.py smollm2 gemma above_chance
-	python results/signatures.py runs/study/smollm2 runs/study/gemma
+	python results/study.py
+	python results/finetuning.py
+	python results/signatures.py $(addprefix runs/study/, smollm2 smollm2-first smollm2-second smollm2-states gemma)
 
 readme: .venv/dev.stamp    # README.md is the home notebook's twin
 	jupyter nbconvert --log-level=WARN --to markdown --no-input --output-dir . --output README nbs/index.ipynb

@@ -981,7 +981,7 @@ def report(folder: Annotated[Path, typer.Argument(help="run folder")]):
     "Make profile, pictures, report and cards again from the stored outcomes, without a model."
     with _Clear(): print(remake(folder))
 
-# %% ../nbs/12_run.ipynb #86cd4cdf
+# %% ../nbs/12_run.ipynb #b447d35b
 @_method
 def _perplexity(self, text):
     "Surprisal of every word of a corpus in every state but the repeated one: states x words, kept in the store by what the state is."
@@ -1001,8 +1001,11 @@ def run_states(folders: list, words: int, say: Callable = print) -> tuple:
     runs = {f: Run(load_config(f / "config.yaml"), f) for f in map(Path, folders)}
     if len({f.name for f in runs}) < len(folders): raise ValueError(f"two of the run folders have the same name: {', '.join(map(str, folders))}")
     outcomes = {f: read_cell(f / "outcomes.parquet") for f in runs}
+    def items(c, task): return None if c.until_width else c.limit[task] if isinstance(c.limit, dict) else c.limit
+    odd = {(c.model, c.num_fewshot, c.chat, c.dtype) for c in (run.config for run in runs.values())}
+    if len(odd) > len({o[0] for o in odd}): raise ValueError("runs of one model differ in num_fewshot, chat or dtype; their scores cannot be compared")
     tasks = [t for c in (run.config for run in runs.values()) for name in c.tasks
-             for t in load_tasks([name], c.limit[name] if isinstance(c.limit, dict) else c.limit, c.data_dir, c.seed, allow_code_execution=c.allow_code_execution)]
+             for t in load_tasks([name], items(c, name), c.data_dir, c.seed, c.num_fewshot, allow_code_execution=c.allow_code_execution)]
     prompts = {f"{r.args[0]} {r.args[1]}" for t in tasks for i in t.items for r in i.requests}
     text, seen, rows, bits = corpus(words, exclude=prompts.union(*(o.task for o in outcomes.values()))), {}, [], []
     for f, run in runs.items():
@@ -1019,7 +1022,7 @@ def run_states(folders: list, words: int, say: Callable = print) -> tuple:
 @app.command()
 def signatures(
     folders: Annotated[list[Path], typer.Argument(help="finished run folders, whose states are the models")] = None,
-    scores: Annotated[Path, typer.Option(help="instead of runs: CSV or Parquet, models × benchmarks")] = None,
+    scores: Annotated[Path, typer.Option(help="instead of runs: CSV or Parquet, models × benchmarks; a column `family` keeps everything within families")] = None,
     perplexity: Annotated[Path, typer.Option(help="with --scores: CSV or Parquet, models × contexts, bits or log-perplexities")] = None,
     words: Annotated[int, typer.Option(help="runs: words of ordinary text, spread evenly over its kinds")] = 2000,
     mode: Annotated[str, typer.Option(help="sound, or paper: no cap, no null, screen outside the folds")] = "sound",
@@ -1035,7 +1038,9 @@ def signatures(
         if folders:
             outcomes, P, _ = run_states(folders, words)
             found = made.state_scores(outcomes).pivot(index="name", columns="task", values="value")
-        else: found, P = map(made.read_table, (scores, perplexity))
+        else: found, P = made.read_table(scores, "family"), made.read_table(perplexity)
+        families = found.pop("family") if "family" in found else None
         found, P = made.population(found, P)
         if folders: groups, blocks = [m.rpartition("/")[0] for m in found.index], [m.rpartition(":")[2].split("@")[0] for m in found.index]
+        elif families is not None: groups = families[found.index].tolist()
         print(made.write_signatures(found, P, out, groups, blocks, permutations, mode=mode, method=method).round(3).to_string(index=False)); print(f"-> {out}")

@@ -237,7 +237,7 @@ def _surprisal(model, tokenizer, sequences, n, budget, bar):
         batch = []
     return out
 
-# %% ../nbs/05_signatures.ipynb #5af14237
+# %% ../nbs/05_signatures.ipynb #18ba772d
 def chunks(perplexity, size: int = 2**18):
     "Pieces (models x some contexts) of a matrix, a memory map, a table, a list of Parquet files (one a model), or anything that yields pieces."
     if isinstance(perplexity, pd.DataFrame): perplexity = perplexity.to_numpy()
@@ -250,9 +250,10 @@ def chunks(perplexity, size: int = 2**18):
         for batch in zip(*readers, strict=True): yield np.stack([b[0].to_numpy(zero_copy_only=False) for b in batch])
     else: yield from perplexity
 
-def _scores(scores):
+def _scores(scores, check=True):
     "Scores as rows, one benchmark each; refused where nothing can be ranked."
     y = np.atleast_2d(np.asarray(scores, float))
+    if not check: return y
     if y.shape[1] < 8: raise ValueError(f"{y.shape[1]} models are too few to learn anything from; bring 8 or more")
     if not np.isfinite(y).all(): raise ValueError("a score is missing (NaN); leave that model out")
     if (np.ptp(y, 1) == 0).any(): raise ValueError("every model has the same score; leave that benchmark out")
@@ -263,14 +264,15 @@ def _checked(chunk, m):
     if not np.isfinite(chunk).all(): raise ValueError("a perplexity is missing (NaN or infinite); leave out that context or that model")
     return chunk
 
-# %% ../nbs/05_signatures.ipynb #6eb4724c
+# %% ../nbs/05_signatures.ipynb #62f8e755
 def thrush(
     perplexity,               # models x contexts, or anything `chunks` takes
     scores,                   # one a model; or benchmarks x models
     ties: str = "order",      # ranks of equal perplexities: "order" of the models, as perplexity-correlations has it, or "mean"
+    check: bool = True,       # refuse fewer than 8 models, and scores that are all the same
 ) -> np.ndarray:              # one value a context; or benchmarks x contexts
     "Thrush's screen: sum over pairs of models of sign(score difference) x rank difference. Positive: better models are more surprised."
-    y, out = _scores(scores), []
+    y, out = _scores(scores, check), []
     wins = np.sign(y[:, :, None] - y[:, None]).sum(2)          # benchmarks x models: how many it beats minus how many beat it
     for chunk in map(lambda c: _checked(c, y.shape[1]), chunks(perplexity)):
         if ties == "order":
@@ -283,9 +285,10 @@ def thrush(
 def preselect(
     perplexity,               # models x contexts, or anything `chunks` takes
     scores,                   # one a model; or benchmarks x models
+    check: bool = True,       # as `thrush`
 ) -> np.ndarray:              # one value a context, 0 to 1; or benchmarks x contexts
     "PreSelect's screen: share of pairs of models in which the better one is less surprised; a tie counts half."
-    y, out = _scores(scores), []
+    y, out = _scores(scores, check), []
     n, by_score, pairs = y.shape[1], [np.argsort(-s, kind="stable") for s in y], y.shape[1] * (y.shape[1] - 1) / 2
     for chunk in map(lambda c: _checked(c, n), chunks(perplexity)):
         agree = np.zeros((len(y), chunk.shape[1]), np.int32)
@@ -302,7 +305,7 @@ def screened(values: np.ndarray, share: float = 0.01) -> np.ndarray:
     n = max(1, round(share * len(values)))
     return np.unique(np.argpartition(values, [n - 1, len(values) - n])[np.r_[:n, len(values) - n:len(values)]])
 
-# %% ../nbs/05_signatures.ipynb #a1e5afdd
+# %% ../nbs/05_signatures.ipynb #ac8ed5fd
 def _centre(values, groups):
     "Values less their mean over the models, or over the models of each group."
     values = np.array(values, float)
@@ -324,9 +327,9 @@ def forward(
     def worth(rss, k):
         p = k + fixed
         extra = {"aic": 2 * p, "bic": np.log(m) * p, "aicc": 2 * p + (2 * p * (p + 1) / (m - p - 1) if m > p + 1 else np.inf)}[criterion]
-        return m * np.log(rss / m) + extra
-    best = worth(r @ r, 0)
-    while len(chosen) < min(X.shape[1], m - 1 - len(np.unique(groups)), m if cap is None else cap):
+        return m * np.log(max(rss, 1e-300) / m) + extra
+    best, total = worth(r @ r, 0), r @ r
+    while r @ r > 1e-12 * total and len(chosen) < min(X.shape[1], m - 1 - len(np.unique(groups)), m if cap is None else cap):
         norms = (X**2).sum(0)
         gain = np.divide((r @ X)**2, norms * (r @ r), out=np.full(X.shape[1], -1.), where=norms > 1e-9 * first)
         j = int(gain.argmax())
@@ -337,16 +340,25 @@ def forward(
         chosen.append(j); basis.append(q); best = new
     return chosen
 
-# %% ../nbs/05_signatures.ipynb #0f5a5c62
-def _units(groups, blocks=None) -> list:
-    "What may change places: for every base model and size of block an array, blocks x their rows; without blocks each row is one."
-    groups = np.asarray(groups)
-    blocks = np.arange(len(groups)) if blocks is None else np.asarray(blocks)
+# %% ../nbs/05_signatures.ipynb #ec78b52d
+def _kin(groups, blocks, m) -> tuple:
+    "Group and block of every model as numbers; by default one group, and a block for each model."
+    def codes(x, what):
+        if len(x) != m: raise ValueError(f"{len(x)} {what} for {m} models")
+        found = pd.factorize(np.asarray(x))[0]
+        if -1 in found: raise ValueError(f"a model has no {what[:-1]}; name one for each")
+        return found
+    return codes(np.zeros(m) if groups is None else groups, "groups"), codes(np.arange(m) if blocks is None else blocks, "blocks")
+
+def _members(groups, blocks) -> list:
+    "For every group the rows of each of its blocks."
+    return [[np.flatnonzero((groups == g) & (blocks == b)) for b in np.unique(blocks[groups == g])] for g in np.unique(groups)]
+
+def _units(groups, blocks) -> list:
+    "What may change places: for every group and size of block an array, blocks x their rows."
     found = {}
-    for g in np.unique(groups):
-        for b in np.unique(blocks[groups == g]):
-            rows = np.flatnonzero((groups == g) & (blocks == b))
-            found.setdefault((g, len(rows)), []).append(rows)
+    for g, members in enumerate(_members(groups, blocks)):
+        for rows in members: found.setdefault((g, len(rows)), []).append(rows)
     return [np.array(rows) for rows in found.values()]
 
 def _permuted(y, units, n, rng):
@@ -366,7 +378,7 @@ def null_gain(
     "Largest squared partial correlation that any context reaches, for every permutation."
     Q, T, best = np.array(basis).reshape(len(basis), len(groups)), np.asarray(residuals, float), np.zeros(len(residuals))
     T = T - T @ Q.T @ Q
-    T = T / np.linalg.norm(T, axis=1, keepdims=True)
+    T = T / np.maximum(np.linalg.norm(T, axis=1, keepdims=True), 1e-300)
     for chunk in chunks(perplexity):
         X = _centre(chunk, groups)
         X -= Q.T @ (Q @ X)
@@ -396,16 +408,16 @@ def _lasso(X, y, mode, cap, first, alpha):
     order = np.argsort(-np.abs(weights), kind="stable")
     return [int(j) for j in order[:cap] if weights[j]]
 
-# %% ../nbs/05_signatures.ipynb #138be406
+# %% ../nbs/05_signatures.ipynb #73f1be3f
 def _select(perplexity, y, values, groups, units, s, first=None):
     "Signature from screened contexts. `first`: null of the first step, where it is known."
     keep, rng, p = screened(values, s["share"]), np.random.default_rng(s["seed"]), []
     X = np.concatenate([c[:, keep[(keep >= i) & (keep < i + c.shape[1])] - i] for i, c in _numbered(perplexity)], 1)
     Xc, yc = _centre(X, groups), _centre(y, groups)
-    if s["mode"] == "sound" and first is None: first = null_gain(perplexity, _permuted(yc, units, s["permutations"], rng), groups)
+    if s["mode"] == "sound" and first is None: first = null_gain(perplexity, _permuted(yc, units, s["null"], rng), groups)
     def enters(r, gain, basis):
-        null = null_gain(perplexity, _permuted(r, units, s["permutations"], rng), groups, basis) if basis else first
-        p.append((1 + (null >= gain).sum()) / (1 + len(null)))
+        null = null_gain(perplexity, _permuted(r, units, s["null"], rng), groups, basis) if basis else first
+        p.append((1 + (null >= gain - 1e-9).sum()) / (1 + len(null)))   # equal but for rounding is equal
         return p[-1] <= s["alpha"]
     sound = s["mode"] == "sound"
     cap = sum(map(len, units)) // 4 if sound else None
@@ -417,31 +429,33 @@ def _numbered(perplexity):
     at = 0
     for c in chunks(perplexity): yield at, c; at += c.shape[1]
 
-# %% ../nbs/05_signatures.ipynb #009ba0b0
-def _settings(mode="sound", method="forward", criterion="aic", screen=thrush, share=0.01, alpha=0.01, permutations=199, seed=0):
+# %% ../nbs/05_signatures.ipynb #0742e255
+def _settings(mode="sound", method="forward", criterion="aic", screen=thrush, share=0.01, alpha=0.01, null=199, seed=0):
     for name, value, known in (("mode", mode, ("sound", "paper")), ("method", method, ("forward", "lasso")), ("criterion", criterion, ("aic", "aicc", "bic"))):
         if value not in known: raise ValueError(f"unknown {name} '{value}'; use {' or '.join(known)}")
-    return dict(mode=mode, method=method, criterion=criterion, screen=screen, share=share, alpha=alpha, permutations=permutations, seed=seed)
+    if alpha * (null + 1) < 1: raise ValueError(f"alpha = {alpha} cannot be reached with {null} permutations; use null={int(np.ceil(1 / alpha)) - 1} or more")
+    return dict(mode=mode, method=method, criterion=criterion, screen=screen, share=share, alpha=alpha, null=null, seed=seed)
 
 def _screen(perplexity, y, groups, s):
     "The screen, within groups, with mean ranks."
     inside = (_centre(c, groups) for c in chunks(perplexity)) if len(np.unique(groups)) > 1 else perplexity
     y = np.array([_centre(v, groups) for v in np.atleast_2d(y)])
-    return thrush(inside, y, ties="mean") if s["screen"] is thrush else s["screen"](inside, y)
+    return thrush(inside, y, ties="mean", check=False) if s["screen"] is thrush else s["screen"](inside, y, check=False)
 
 def signature(
     perplexity,           # models x contexts: bits; a matrix, memory map, table or list of Parquet files
     scores,               # one a model
     groups = None,        # base model of every model: everything happens within these
     blocks = None,        # models that belong together, rows in the same order in each: permuted as wholes
-    **settings,           # mode ("sound" or "paper"), method ("forward" or "lasso"), criterion, screen, share, alpha, permutations, seed
+    **settings,           # mode ("sound" or "paper"), method ("forward" or "lasso"), criterion, screen (`thrush` or `preselect`), share, alpha, null (permutations to beat), seed
 ) -> Signature:
     "The contexts that predict the scores best. Sound: at most models/4, each better than what permuted scores find among all contexts."
     s, y = _settings(**settings), _scores(scores)[0]
-    groups = np.zeros(len(y)) if groups is None else np.asarray(groups)
+    groups, blocks = _kin(groups, blocks, len(y))
+    if np.allclose(_centre(y, groups), 0): raise ValueError("no two models of one group differ in score; leave that benchmark out")
     return _select(perplexity, y, _screen(perplexity, y, groups, s)[0], groups, _units(groups, blocks), s)
 
-# %% ../nbs/05_signatures.ipynb #e6e5db29
+# %% ../nbs/05_signatures.ipynb #2586e8e6
 def out_of_sample(
     perplexity,               # models x contexts, a matrix
     scores,                   # one a model
@@ -452,28 +466,27 @@ def out_of_sample(
     **settings,               # as `signature`
 ) -> dict:                    # r2, null (one R2 a permutation), p, sizes (contexts in each fold), predicted
     "R2 of predicting each model (or block) from all others, and what permuted scores reach. Sound mode screens inside each fold, paper mode before."
-    s, y, P = _settings(**settings), _scores(scores)[0], np.asarray(perplexity)
-    groups, rng = np.zeros(len(y)) if groups is None else np.asarray(groups), np.random.default_rng(s["seed"])
-    blocks = np.arange(len(y)) if blocks is None else np.asarray(blocks)
-    units = _units(groups, blocks)
-    Y = np.vstack([y, _permuted(y, units, permutations, rng)])
-    predicted, means, sizes, before = np.zeros(Y.shape), np.zeros(Y.shape), [], None
+    s, y, P, rng = _settings(**settings), _scores(scores)[0], np.asarray(perplexity), np.random.default_rng(settings.get("seed", 0))
+    groups, blocks = _kin(groups, blocks, len(y))
+    folds = [rows for members in _members(groups, blocks) if len(members) > 1 for rows in members]   # the only block of its group has nothing to be predicted from
+    if not folds: raise ValueError("nothing can be left out: every group is one block")
+    Y = np.vstack([y, _permuted(y, _units(groups, blocks), permutations, rng)])
+    predicted, means, sizes, before = np.full(Y.shape, np.nan), np.full(Y.shape, np.nan), [], None
     if s["mode"] == "paper": before = _screen(P, Y, groups, s)
-    for out in tqdm([rows for u in units for rows in u], "left out", disable=not progress, leave=False):
+    for out in tqdm(folds, "left out", disable=not progress, leave=False):
         rest = np.ones(len(y), bool); rest[out] = False
-        same = groups == groups[out[0]]
-        near, g, others = rest & same if (rest & same).any() else rest, groups[rest], _units(groups[rest], blocks[rest])   # near: whose mean stands for what is left out
+        near, g, units = rest & (groups == groups[out[0]]), groups[rest], _units(groups[rest], blocks[rest])   # near: whose mean stands for what is left out
         values = _screen(P[rest], Y[:, rest], g, s) if before is None else before
-        first = null_gain(P[rest], _permuted(_centre(y[rest], g), others, s["permutations"], rng), g) if s["mode"] == "sound" else None
+        first = null_gain(P[rest], _permuted(_centre(y[rest], g), units, s["null"], rng), g) if s["mode"] == "sound" else None
         for b, yb in enumerate(Y):
-            found = _select(P[rest], yb[rest], values[b], g, others, s, first)
+            found = _select(P[rest], yb[rest], values[b], g, units, s, first)
             means[b, out] = yb[near].mean()
             predicted[b, out] = means[b, out] + (P[np.ix_(out, found.contexts)] - P[near][:, found.contexts].mean(0)) @ found.coef
             if b == 0: sizes.append(len(found))
-    r2 = 1 - ((Y - predicted)**2).sum(1) / ((Y - means)**2).sum(1)
-    return dict(r2=float(r2[0]), null=r2[1:], p=float((1 + (r2[1:] >= r2[0]).sum()) / (1 + permutations)), sizes=sizes, predicted=predicted[0])
+    r2 = 1 - np.nansum((Y - predicted)**2, 1) / np.nansum((Y - means)**2, 1)
+    return dict(r2=float(r2[0]), null=r2[1:], p=float((1 + (r2[1:] >= r2[0] - 1e-9).sum()) / (1 + permutations)), sizes=sizes, predicted=predicted[0])
 
-# %% ../nbs/05_signatures.ipynb #26ea5fdd
+# %% ../nbs/05_signatures.ipynb #df0cb989
 def signature_profiles(
     perplexity,           # models x contexts, a matrix
     signatures: dict,     # benchmark -> `Signature`, or its contexts
@@ -486,18 +499,20 @@ def signature_profiles(
     contexts = {b: s.contexts if isinstance(s, Signature) else list(s) for b, s in signatures.items()}
     return pd.DataFrame({b: Z[:, c].mean(1) for b, c in contexts.items() if c})
 
-def _spearman(values): return np.corrcoef(rankdata(values, axis=0), rowvar=False)
+def _spearman(values):
+    with np.errstate(invalid="ignore", divide="ignore"): return np.corrcoef(rankdata(values, axis=0), rowvar=False)   # NaN where a column is constant
 
 def _table(names, value, boot, null):
     "One row a pair of benchmarks: value, 95 % interval, the null's spread, p-value (two-sided about the null's mean)."
     rows = []
     for i, j in zip(*np.triu_indices(len(names), 1)):
-        b, z = boot[:, i, j], null[:, i, j]
+        b, z = boot[:, i, j][np.isfinite(boot[:, i, j])], null[:, i, j]
         far = np.abs(z - z.mean()) >= np.abs(value[i, j] - z.mean())
-        rows.append((names[i], names[j], value[i, j], *np.nanquantile(b, [.025, .975]), z.mean(), z.std(), (1 + far.sum()) / (1 + len(z))))
+        p = (1 + far.sum()) / (1 + len(z)) if np.isfinite(value[i, j]) else np.nan
+        rows.append((names[i], names[j], value[i, j], *(np.quantile(b, [.025, .975]) if len(b) else (np.nan, np.nan)), z.mean(), z.std(), p))
     return pd.DataFrame(rows, columns=["a", "b", "overlap", "lo", "hi", "null", "null_sd", "p"])
 
-# %% ../nbs/05_signatures.ipynb #09cbfa73
+# %% ../nbs/05_signatures.ipynb #f6418bad
 def overlap(
     values: pd.DataFrame,     # models x benchmarks: scores, or `signature_profiles`
     groups = None,            # base model of every model
@@ -507,13 +522,16 @@ def overlap(
 ) -> pd.DataFrame:            # a, b, overlap, lo, hi, null, null_sd, p
     "Spearman correlation over models of every pair of benchmarks; models are redrawn for the interval and shuffled for the null, within groups."
     rng, V = np.random.default_rng(seed), values.to_numpy(float)
-    groups = np.zeros(len(V)) if groups is None else np.asarray(groups)
-    V, units = _centre(V, groups), _units(groups, blocks)
-    boot = np.array([_spearman(V[_redrawn(units, rng)]) for _ in range(draws)])
+    groups, blocks = _kin(groups, blocks, len(V))
+    V, units, members = _centre(V, groups), _units(groups, blocks), _members(groups, blocks)
+    boot = np.array([_spearman(V[_redrawn(members, rng)]) for _ in range(draws)])
     null = np.array([_spearman(_shuffled(V, units, rng)) for _ in range(draws)])
     return _table(list(values), _spearman(V), boot, null)
 
-def _redrawn(units, rng): return np.concatenate([u[rng.integers(len(u), size=len(u))].ravel() for u in units])
+def _redrawn(members, rng):
+    "Rows for one bootstrap draw: blocks of every group; whole groups where there are eight or more, since the few rows of a small one hang together."
+    if len(members) >= 8: return np.concatenate([rows for g in rng.integers(len(members), size=len(members)) for rows in members[g]])
+    return np.concatenate([blocks[b] for blocks in members for b in rng.integers(len(blocks), size=len(blocks))])
 
 def _shuffled(V, units, rng):
     "Every column shuffled on its own: blocks change places with blocks."
@@ -573,7 +591,7 @@ def contrast(
     found = np.array([(lambda w, v: v[w].mean() - v[~w].mean())(picked[o[i], o[j]], V[i, j]) for o in _labellings(len(names), 9999, np.random.default_rng(seed))])
     return dict(difference=found[0], p_larger=(found >= found[0] - 1e-12).mean(), p_smaller=(found <= found[0] + 1e-12).mean(), pairs=(int(picked[i, j].sum()), int((~picked[i, j]).sum())))
 
-# %% ../nbs/05_signatures.ipynb #93bf4604
+# %% ../nbs/05_signatures.ipynb #de825477
 def mantel(
     one: pd.DataFrame, other: pd.DataFrame,   # symmetric matrices over the same benchmarks
     permutations: int = 9999, seed: int = 0,
@@ -591,11 +609,11 @@ def spread_difference(
 ) -> dict:                                    # one, other (variance over pairs beyond noise), difference, lo, hi
     "How much more overlaps differ between pairs in `one` than in `other`, sampling noise taken away; models are redrawn for the 95 % interval."
     rng, both = np.random.default_rng(seed), [one.to_numpy(float), other[list(one)].to_numpy(float)]
-    groups = np.zeros(len(one)) if groups is None else np.asarray(groups)
-    both, units, at = [_centre(v, groups) for v in both], _units(groups, blocks), np.triu_indices(one.shape[1], 1)
+    groups, blocks = _kin(groups, blocks, len(one))
+    both, members, at = [_centre(v, groups) for v in both], _members(groups, blocks), np.triu_indices(one.shape[1], 1)
     def pairs(rows): return [_spearman(v[rows])[at] for v in both]
     value = np.array(pairs(np.arange(len(one))))
-    boot = np.array([pairs(_redrawn(units, rng)) for _ in range(draws)])
+    boot = np.array([pairs(_redrawn(members, rng)) for _ in range(draws)])
     noise = (boot - value).var(-1).mean(0)
     beyond, again = value.var(-1) - noise, boot.var(-1) - 2 * noise   # what is redrawn carries the noise twice
     lo, hi = np.quantile(again[:, 0] - again[:, 1], [.025, .975])
@@ -625,9 +643,9 @@ def heatmaps(
         ax.set(title=f"{name} overlap\n{n.get(name, '')}", xlabel="", ylabel="")
     return fig
 
-# %% ../nbs/05_signatures.ipynb #23b16ff6
-def read_table(path: Path) -> pd.DataFrame:
-    "A CSV or Parquet file whose first column (or index) names the rows."
+# %% ../nbs/05_signatures.ipynb #8de2c529
+def read_table(path: Path, label: str = None) -> pd.DataFrame:
+    "A CSV or Parquet file whose first column (or index) names the rows; all others are numbers, but for a column called `label`, if there is one."
     if not Path(path).exists(): raise FileNotFoundError(f"no such file: {path}")
     try: t = pd.read_parquet(path) if Path(path).suffix == ".parquet" else pd.read_csv(path)
     except (ValueError, OSError, pa.ArrowException) as e: raise ValueError(f"{path} is neither CSV nor Parquet: {str(e).splitlines()[0]}") from None
@@ -635,7 +653,8 @@ def read_table(path: Path) -> pd.DataFrame:
     t.index = t.index.map(str)
     for what, names in (("row", t.index), ("column", t.columns)):
         if names.has_duplicates: raise ValueError(f"{path}: the {what} name '{names[names.duplicated()][0]}' stands there twice")
-    if bad := [c for c in t if not pd.api.types.is_numeric_dtype(t[c])]: raise ValueError(f"{path}: the column '{bad[0]}' is not made of numbers")
+    if label in t and (lost := t.index[t[label].isna()].tolist()): raise ValueError(f"{path}: '{lost[0]}' has no {label}")
+    if bad := [c for c in t if c != label and not pd.api.types.is_numeric_dtype(t[c])]: raise ValueError(f"{path}: the column '{bad[0]}' is not made of numbers")
     return t
 
 # %% ../nbs/05_signatures.ipynb #afee3fc3
@@ -672,7 +691,7 @@ def population(
         if len(have) < len(both): say(f"{b}: {len(both) - len(have)} models without a score are left out there")
     return scores, P.loc[:, whole]
 
-# %% ../nbs/05_signatures.ipynb #a2b243fd
+# %% ../nbs/05_signatures.ipynb #ddbf6dfc
 def signatures(
     scores: pd.DataFrame,       # models x benchmarks
     perplexity: pd.DataFrame,   # models x contexts, in the same order
@@ -684,12 +703,15 @@ def signatures(
 ) -> tuple:                     # benchmark -> `Signature`; table with one row a benchmark
     "The signature of every benchmark, with its out-of-sample R2."
     found, rows, P = {}, [], perplexity.to_numpy(np.float32)
-    groups = np.zeros(len(scores)) if groups is None else np.asarray(groups)
+    if not len(scores.columns): raise ValueError("the scores have no benchmark")
+    groups, blocks = _kin(groups, blocks, len(scores))
     for b in scores:
         have = scores[b].notna().to_numpy()
-        y, p, g, kin = scores[b][have].to_numpy(float), P[have], groups[have], None if blocks is None else np.asarray(blocks)[have]
-        s = found[b] = signature(p, y, g, kin, **settings)
-        o = out_of_sample(p, y, g, kin, permutations, progress, **settings) if permutations else dict(r2=np.nan, p=np.nan, null=[np.nan], sizes=[np.nan])
+        y, p, kin = scores[b][have].to_numpy(float), P[have], (groups[have], blocks[have])
+        try:
+            s = found[b] = signature(p, y, *kin, **settings)
+            o = out_of_sample(p, y, *kin, permutations, progress, **settings) if permutations else dict(r2=np.nan, p=np.nan, null=[np.nan], sizes=[np.nan])
+        except ValueError as e: raise ValueError(f"{b}: {e}") from None
         rows.append((b, len(y), s.screened, len(s), s.p[0] if s.p else np.nan, np.mean(o["sizes"]), o["r2"], np.quantile(o["null"], .95), o["p"]))
     return found, pd.DataFrame(rows, columns=["benchmark", "models", "screened", "contexts", "p_first", "contexts_in_folds", "r2", "null_95", "p"])
 
@@ -702,11 +724,13 @@ def write_signatures(
     names = perplexity.columns
     pd.DataFrame([(b, str(names[c]), w) for b, s in found.items() for c, w in zip(s.contexts, s.coef)], columns=["benchmark", "context", "coef"]).to_csv(out / "signatures.csv", index=False)
     table.to_csv(out / "benchmarks.csv", index=False)
-    whole = scores.notna().all(axis=1).to_numpy()
+    whole, full = scores.notna().all(axis=1).to_numpy(), [b for b, s in found.items() if len(s)]
+    if whole.sum() < 8 or len(full) < 2:
+        print("no overlaps: " + (f"{whole.sum()} models have every score, 8 are needed" if whole.sum() < 8 else f"{len(full)} signatures are not empty, 2 are needed"))
+        return table
     profiles = signature_profiles(perplexity[whole], found)
     g, kin = (None if x is None else np.asarray(x)[whole] for x in (groups, blocks))
-    levels = {k: overlap(v, g, kin) for k, v in dict(signature=profiles, performance=scores.loc[whole, list(profiles)]).items() if v.shape[1] > 1}
-    if levels:
-        pd.concat([t.assign(level=k) for k, t in levels.items()]).to_csv(out / "overlaps.csv", index=False)
-        heatmaps(levels, dict.fromkeys(levels, f"{whole.sum()} models")).savefig(out / "overlaps.png", dpi=160, bbox_inches="tight")
+    levels = {k: overlap(v, g, kin) for k, v in dict(signature=profiles, performance=scores.loc[whole, list(profiles)]).items()}
+    pd.concat([t.assign(level=k) for k, t in levels.items()]).to_csv(out / "overlaps.csv", index=False)
+    heatmaps(levels, dict.fromkeys(levels, f"{whole.sum()} models")).savefig(out / "overlaps.png", dpi=160, bbox_inches="tight")
     return table

@@ -2,7 +2,7 @@
 
     python benchmarks/signatures.py [--contexts 1000000] [--models 64] [--subset 20000]
 
-Ours are `thrush` and `preselect` on a memory map of float32, each in a process of its own whose peak memory is read. The others are
+Ours are `thrush` and `preselect` on a file of float32 that is read piece by piece, each in a process of its own whose peak memory is read. The others are
 `perplexity_correlations.estimation` (sign_cdf, sign_sign) and `scipy.stats.spearmanr` context by context, on a subset of the contexts,
 times contexts / subset. Results must be equal on the subset.
 """
@@ -18,10 +18,15 @@ def data(path, models, contexts):
     P.flush()
     return rng.random(models)
 
+def pieces(path, models, contexts, size=4096):
+    "Some contexts of all models at a time; the file is never in memory as a whole."
+    for i in range(0, contexts, size):
+        yield np.stack([np.fromfile(path, np.float32, min(size, contexts - i), offset=4 * (k * contexts + i)) for k in range(models)])
+
 def ours(path, models, contexts, way):
     "In a process of its own: seconds, peak memory, and the values of the first contexts in a file."
     from benchmark_profiling import signatures
-    P, y = np.memmap(path, np.float32, "r", shape=(models, contexts)), np.load(f"{path}.y.npy")
+    P, y = pieces(path, models, contexts), np.load(f"{path}.y.npy")
     before, start, cpu = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter(), time.process_time()
     values = getattr(signatures, way)(P, y)
     print(json.dumps(dict(seconds=time.perf_counter() - start, cpu_seconds=time.process_time() - cpu, peak_gb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, imports_gb=before / 2**20)))

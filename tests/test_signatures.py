@@ -120,6 +120,40 @@ def test_blocks_change_places_as_wholes():
     turned = S._shuffled(V, S._units(groups, block), np.random.default_rng(1))
     assert all((turned[2, c] - turned[0, c]) == 2 and sorted(turned[:, c]) == list(y) for c in (0, 1)) and (turned[:, 0] != turned[:, 1]).any()
 
+def test_a_null_with_few_arrangements_stays_honest():
+    "Eight blocks of eight sizes can only stay where they are, so nothing can be told; tied scores likewise."
+    block = np.repeat(np.arange(8), np.arange(1, 9))
+    assert not any(len(signature(*reversed((y, P)), blocks=block)) for P, y in (data(36, 200, seed=i) for i in range(20)))
+    P, _ = data(12, 200); y = np.r_[1., np.zeros(11)]
+    assert signature(P, y).p[0] > 0.05
+
+def test_an_exact_fit_ends_the_search():
+    P, _ = data(16, 50); P[:, 5] = np.r_[np.zeros(8), np.ones(8)]
+    assert signature(P, P[:, 5], share=.2).contexts == [5] and forward(P, P[:, 5]) == [5]
+
+def test_the_last_of_its_family_is_not_judged():
+    P, y, _ = planted(20, 200, 10, 0.97, 2); groups = np.repeat([0, 1], 10)
+    alone = [out_of_sample(np.vstack([P, P[:1] + shift]), np.r_[y, y[0] + shift], np.r_[groups, 2], permutations=9) for shift in (0, 20)]
+    assert np.isclose(alone[0]["r2"], alone[1]["r2"]) and alone[0]["r2"] > 0.5 and np.isnan(alone[0]["predicted"][-1])
+    with pytest.raises(ValueError, match="nothing can be left out"): out_of_sample(P, y, np.arange(20) // 2, np.arange(20) // 2)
+
+def test_intervals_within_small_families_are_honest():
+    "True overlap 0: the 95 % interval holds it in most of 60 data sets, in families of two and with blocks of different sizes."
+    def covered(groups, blocks, make):
+        held = 0
+        for i in range(60):
+            t = overlap(pd.DataFrame(make(np.random.default_rng(i)), columns=["a", "b"]), groups, blocks, draws=99).iloc[0]; held += t.lo <= 0 <= t.hi
+        return held / 60
+    sizes = np.repeat(np.arange(10), [1, 1, 1, 2, 3, 4, 5, 6, 7, 8])
+    assert covered(np.repeat(np.arange(12), 2), None, lambda r: r.normal(size=(24, 2))) > 0.85
+    assert covered(None, sizes, lambda r: r.normal(size=(10, 2))[sizes] + 0.3 * r.normal(size=(38, 2))) > 0.8
+
+def test_labels_of_models_are_checked():
+    P, y = data(12, 50)
+    for kin, match in ((dict(groups=[1.0] * 11 + [np.nan]), "no group"), (dict(groups=["a"] * 11), "11 groups for 12 models"), (dict(blocks=["a", None] * 6), "no block"), (dict(groups=range(12)), "no two models of one group")):
+        with pytest.raises(ValueError, match=match): signature(P, y, **kin)
+    with pytest.raises(ValueError, match="null=999 or more"): signature(P, y, alpha=0.001)
+
 def test_paper_mode_fills_up_on_noise_and_looks_good():
     P, y = data(32, 5000, seed=4)
     assert len(signature(P, y, mode="paper")) >= 28 and len(signature(P, y, mode="paper", criterion="aicc")) >= 15
@@ -144,6 +178,7 @@ def test_overlaps():
     assert t.p[0] == 1 / 200 and (t.p[1:] > 0.01).all() and t.null_sd.between(0.14, 0.22).all()      # 1 / sqrt(31) = 0.18
     g = np.repeat([0, 1], 16)
     assert abs(overlap(V + 9 * g[:, None], draws=9).overlap[1]) > 0.7 > abs(overlap(V + 9 * g[:, None], g, draws=9).overlap[1])
+    assert overlap(V.assign(a=0.), draws=9).p.isna().sum() == 4
     P = rng.normal(size=(32, 50))
     prof = signature_profiles(P, dict(x=[1, 2], y=Signature([3], np.ones(1), [], 9), none=[]))
     Z = (P - P.mean(1, keepdims=True)) / P.std(1, keepdims=True)
@@ -295,13 +330,34 @@ def test_command_on_own_tables(tables):
     assert {p.name for p in (folder / "out").iterdir()} == {"signatures.csv", "benchmarks.csv", "overlaps.csv", "overlaps.png"}
     table = pd.read_csv(folder / "out" / "benchmarks.csv")
     assert list(table.benchmark) == ["up", "down"] and (table.models == 12).all() and (table.contexts >= 1).all() and (table.r2 > 0.5).all()
-    before = (folder / "out" / "signatures.csv").read_text()
     scores.loc["m3", "down"] = np.nan; ppl.iloc[2, 39] = np.nan
     holes = call(folder, scores, ppl.T)                                # the other way round, with holes, one context less
     assert holes.exit_code == 0 and "1 contexts" in holes.output and "down: 1 models" in holes.output
-    assert list(pd.read_csv(folder / "out" / "benchmarks.csv").models) == [12, 11] and before
+    assert list(pd.read_csv(folder / "out" / "benchmarks.csv").models) == [12, 11]
+
+def test_command_within_families(tables):
+    "What is only a difference between two families is no signature."
+    folder, scores, ppl = tables
+    family = np.repeat([0, 1], 6)
+    scores, ppl = pd.DataFrame(dict(up=np.random.default_rng(5).normal(size=12) + 9 * family), scores.index), ppl.sample(frac=1, axis=1, random_state=0) + 9 * family[:, None]
+    assert call(folder, scores, ppl).exit_code == 0 and pd.read_csv(folder / "out" / "benchmarks.csv").contexts[0] > 0
+    done = call(folder, scores.assign(family=np.where(family, "A", "B")), ppl)
+    assert done.exit_code == 0 and pd.read_csv(folder / "out" / "benchmarks.csv").contexts[0] == 0, done.output
+
+def test_command_with_little_data(tables):
+    "Eight models are enough; where only one differs in score, or few have all scores, that is said and the rest is kept."
+    folder, scores, ppl = tables
+    done = call(folder, scores.iloc[:8], ppl)
+    assert done.exit_code == 0 and list(pd.read_csv(folder / "out" / "benchmarks.csv").models) == [8, 8], done.output
+    done = call(folder, scores.assign(one=[0.] * 11 + [.1]), ppl)
+    assert done.exit_code == 0 and len(pd.read_csv(folder / "out" / "benchmarks.csv")) == 3, done.output
+    scores = pd.concat([scores] * 2).set_axis([f"m{i}" for i in range(24)]); ppl = pd.concat([ppl, ppl + .1]).set_axis(scores.index)
+    scores.iloc[:12, 0] = np.nan; scores.iloc[10:, 1] = np.nan
+    done = call(folder, scores, ppl)
+    assert done.exit_code == 0 and "0 models have every score" in done.output, done.output
 
 @pytest.mark.parametrize("spoil, match", [
+    (lambda s, p: (s.assign(family=["A", None, *"BBBBBBBBBB"]), p), "'m1' has no family"),
     (lambda s, p: (pd.concat([s, s.iloc[:1]]), p), "'m0' stands there twice"), (lambda s, p: (s.assign(up=1.), p), "same score on 'up'"),
     (lambda s, p: (s.iloc[:5], p), "5 models are in both"), (lambda s, p: (s.rename(index=lambda m: "x" + m), p), "no model is in both"),
     (lambda s, p: (s.assign(up="good"), p), "not made of numbers"), (lambda s, p: (s, p * np.nan), "every context lacks"),
@@ -335,5 +391,7 @@ def test_command_on_runs(tiny_folder, tmp_path, monkeypatch):
     scores = state_scores(outcomes)
     assert set(scores["items"]) == {8} and set(scores.name) == set(bits.index) and bits.shape == (17, text.words.sum())
     assert sum(n.endswith(":intact") for n in bits.index) == 1 and any("/two:random-0" in n for n in bits.index)
+    (tmp_path / "two" / "config.yaml").write_text((tmp_path / "two" / "config.yaml").read_text().replace("num_fewshot: null", "num_fewshot: 2"))
+    with pytest.raises(ValueError, match="differ in num_fewshot"): run_states([tmp_path / "one", tmp_path / "two"], 400)
     with pytest.raises(ValueError, match="same name"): run_states([tmp_path / "one", tmp_path / "one"], 400)
     with pytest.raises(ValueError, match="no benchmark in common"): state_scores(outcomes.assign(task=outcomes.name))
