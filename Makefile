@@ -59,7 +59,7 @@ results: .venv/run.stamp   # what the notebooks read; the second model needs `ma
 	python results/specificity.py
 	python results/study.py
 	python results/finetuning.py
-	python results/signatures.py $(addprefix runs/study/, smollm2 smollm2-first smollm2-second smollm2-states gemma)
+	python results/signatures.py $(addprefix runs/study/, smollm2 smollm2-first smollm2-second gemma)
 
 readme: .venv/dev.stamp    # README.md is the home notebook's twin
 	jupyter nbconvert --log-level=WARN --to markdown --no-input --output-dir . --output README nbs/index.ipynb

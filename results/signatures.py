@@ -2,7 +2,7 @@
 
     python results/signatures.py runs/study/NAME ... [--words 3200]
 
-The states are those of the run folders (smollm2, -first, -second, -states and gemma for what is committed): the intact model,
+The states are those of the run folders (smollm2, smollm2-first, smollm2-second and gemma for what is committed): the intact model,
 a region for every ability, random regions. What is computed is kept, one file a state, in the runs' store, so the command can be stopped
 and called again. Written are the words (kind, passage, place; no text: `corpus` makes it again) with a column of bits for every state,
 the states' mean outcomes, and where all of it comes from.

@@ -45,7 +45,6 @@ RUNS = {
     "smollm2-unions": dict(arc, unions=[list(p) for p in combinations(SIX, 2)]),
     "smollm2-first": dict(seven, questions=50, questions_dir=runs / "questions-first"),    # two question sets that share no template
     "smollm2-second": dict(seven, questions=50, questions_dir=runs / "questions-second"),
-    "smollm2-states": dict(seven, ks=[0.002]),   # more states of one model on seven benchmarks, for 05_signatures
     "smollm2-paper-all": dict(arc, questions=20, protect="none", k=0.01024, ks=[0.01024], controls=0, targets="all", abilities=FIVE),   # and from all layers, attention too
 }
 
@@ -122,7 +121,6 @@ def make(name: str):
     if "data_dir" in RUNS[name] and not RUNS[name]["data_dir"].exists(): code_choice()
     config, folder = make_config(name, **RUNS[name]), here / "study" / name
     run_profile(config, runs / name)
-    if "states" in name: return   # results/signatures.py reads the run folder
     folder.mkdir(parents=True, exist_ok=True)
     for file in ["config.yaml", "run.json", "outcomes.parquet"]: shutil.copy(runs / name / file, folder)
     run = Run(config, runs / name); run.load()
