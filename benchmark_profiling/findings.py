@@ -6,7 +6,7 @@
 __all__ = ['load_run', 'split_halves', 'centred', 'reliability', 'decompose', 'agreement', 'exceeds', 'effective_number',
            'breadth', 'distances', 'label_test', 'gains', 'label_agreement']
 
-# %% ../nbs/04_findings.ipynb #cdb2b8fd
+# %% ../nbs/04_findings.ipynb #6ed2db1b
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,7 +17,7 @@ from scipy import stats
 
 from .ais import CONTROLS, bh, profile
 
-# %% ../nbs/04_findings.ipynb #414c9952
+# %% ../nbs/04_findings.ipynb #4bd1c4c0
 def load_run(folder) -> SimpleNamespace:
     "A run's provenance, outcomes and profile, from its folder or from a copy of `run.json` and `outcomes.parquet`."
     folder = Path(folder)
@@ -25,7 +25,7 @@ def load_run(folder) -> SimpleNamespace:
     about, outcomes = json.loads((folder / "run.json").read_text()), pd.read_parquet(folder / "outcomes.parquet")
     return SimpleNamespace(name=folder.name, about=about, outcomes=outcomes, profile=profile(outcomes, model=about["config"]["model"]))
 
-# %% ../nbs/04_findings.ipynb #7c542228
+# %% ../nbs/04_findings.ipynb #48beaf3d
 def _abilities(outcomes): return sorted(s for s in outcomes.state.unique() if s != "intact" and not s.startswith(CONTROLS) and not set("@+") & set(s))
 
 def _losses(outcomes, states=None):
@@ -53,7 +53,7 @@ def centred(matrix):
     m = np.asarray(matrix, float)
     return m - m.mean(-1, keepdims=True) - m.mean(-2, keepdims=True) + m.mean((-1, -2), keepdims=True)
 
-# %% ../nbs/04_findings.ipynb #c4c3413f
+# %% ../nbs/04_findings.ipynb #8edfd213
 def _stepped_up(a, b):
     "Spearman–Brown of the correlation over the last axis, averaged over the splits (a negative one is stepped up like a positive one)."
     a, b = (v - v.mean(-1, keepdims=True) for v in (a, b))
@@ -71,7 +71,7 @@ def reliability(outcomes: pd.DataFrame, splits: int = 100, draws: int = 300, see
     lo, hi = np.nanquantile(drawn, [.025, .975], axis=0)
     return pd.DataFrame(dict(reliability=measure(halves), lo=lo, hi=hi), index=[*names, "all cells", "all cells, main effects out"])
 
-# %% ../nbs/04_findings.ipynb #7fe8cd59
+# %% ../nbs/04_findings.ipynb #dd26558f
 def _estimates(outcomes):
     "Per benchmark: AIS of the abilities, and their covariance over items (delta method)."
     for task, d, e, _ in _losses(outcomes):
@@ -88,7 +88,7 @@ def decompose(outcomes: pd.DataFrame) -> pd.Series:
     return pd.Series({"region: harms everywhere": b * A.mean(1).var() * k / total, "benchmark: fragile": k * A.mean(0).var() * b / total,
                       "the rest: the profile": (rest**2).sum() / total, "of that, expected from sampling": noise / total})
 
-# %% ../nbs/04_findings.ipynb #b8b10d69
+# %% ../nbs/04_findings.ipynb #ff7e8b98
 def agreement(a: pd.DataFrame, b: pd.DataFrame, permutations: int = 5000, seed: int = 0) -> pd.Series:
     "Spearman correlation of two AIS matrices (abilities × benchmarks) with main effects out, and its p from exchanging abilities."
     a, b = a.align(b, join="inner"); b = b.loc[a.index, a.columns]
@@ -99,7 +99,7 @@ def agreement(a: pd.DataFrame, b: pd.DataFrame, permutations: int = 5000, seed: 
     null = np.array([rho(rng.permutation(len(y))) for _ in range(permutations)])
     return pd.Series(dict(cells=x.size, rho=observed, p=(1 + (null >= observed).sum()) / (1 + permutations), chance_95=np.quantile(null, .95)))
 
-# %% ../nbs/04_findings.ipynb #ead72d89
+# %% ../nbs/04_findings.ipynb #a59d41d3
 def exceeds(outcomes: pd.DataFrame, least: float = 0.05) -> pd.DataFrame:
     "Per state and benchmark: AIS, one-sided p of AIS ≤ `least` (paired t test), and q (false discovery rate; controls apart)."
     rows = [(task, state, loss.mean() / e.mean(), stats.ttest_1samp(loss - least * e, 0, alternative="greater").pvalue)
@@ -124,7 +124,7 @@ def breadth(outcomes: pd.DataFrame, least: float = 0.05, alpha: float = 0.05, dr
                           effective_number=effective_number(a), of_noise=np.nanmedian([effective_number(x) for x in noise]))
     return pd.DataFrame(rows).T.convert_dtypes()
 
-# %% ../nbs/04_findings.ipynb #67cffb3d
+# %% ../nbs/04_findings.ipynb #7b2ed37f
 def distances(outcomes: pd.DataFrame, draws: int = 4000, seed: int = 0) -> pd.DataFrame:
     "For every two benchmarks: distance of their profiles less sampling noise (RMS over abilities, negative if less than noise), p of equal profiles, q."
     found, rng, rows = list(_estimates(outcomes)), np.random.default_rng(seed), []
@@ -148,7 +148,7 @@ def label_test(pairs: pd.DataFrame, label: dict, permutations: int = 5000, seed:
     null = np.array([gap(rng.permutation(codes)) for _ in range(permutations)])
     return gap(codes), (1 + (np.abs(null) >= abs(gap(codes)) - 1e-12).sum()) / (1 + permutations)
 
-# %% ../nbs/04_findings.ipynb #75353877
+# %% ../nbs/04_findings.ipynb #328af36f
 def gains(outcomes: pd.DataFrame, alpha: float = 0.05) -> pd.DataFrame:
     "Per fine-tuning and benchmark: gain in the mean continuous score over the intact model, paired t interval, p, q."
     rows = []
@@ -160,7 +160,7 @@ def gains(outcomes: pd.DataFrame, alpha: float = 0.05) -> pd.DataFrame:
     out = pd.DataFrame(rows, columns=["arm", "benchmark", "n", "gain", "lo", "hi", "p"])
     return out.assign(q=bh(out.p))
 
-# %% ../nbs/04_findings.ipynb #6fbe813a
+# %% ../nbs/04_findings.ipynb #24651788
 def label_agreement(matrix: pd.DataFrame, expected: dict, permutations: int = 5000, seed: int = 0) -> pd.Series:
     "Mean AIS (main effects out) of the cells that people expect less that of the others, and p (one-sided) from shuffling within benchmarks."
     if unknown := {a for n in matrix for a in expected[n]} - set(matrix.index): raise ValueError(f"the labels name abilities that the profile lacks: {', '.join(sorted(unknown))}")
