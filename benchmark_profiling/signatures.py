@@ -693,7 +693,7 @@ def population(
         if len(have) < len(both): say(f"{b}: {len(both) - len(have)} models without a score are left out there")
     return scores, P.loc[:, whole]
 
-# %% ../nbs/05_signatures.ipynb #cee9ad79
+# %% ../nbs/05_signatures.ipynb #e46840df
 def signatures(
     scores: pd.DataFrame,       # models x benchmarks
     perplexity: pd.DataFrame,   # models x contexts, in the same order
@@ -722,6 +722,7 @@ def write_signatures(
 ) -> pd.DataFrame:
     "Signatures, overlaps and their picture as files in the folder `out`; returns the table of benchmarks."
     out = Path(out); out.mkdir(parents=True, exist_ok=True)
+    for old in ("overlaps.csv", "overlaps.png"): (out / old).unlink(missing_ok=True)
     found, table = signatures(scores, perplexity, groups, blocks, permutations, True, **settings)
     names = perplexity.columns
     pd.DataFrame([(b, str(names[c]), w) for b, s in found.items() for c, w in zip(s.contexts, s.coef)], columns=["benchmark", "context", "coef"]).to_csv(out / "signatures.csv", index=False)
