@@ -693,7 +693,7 @@ def population(
         if len(have) < len(both): say(f"{b}: {len(both) - len(have)} models without a score are left out there")
     return scores, P.loc[:, whole]
 
-# %% ../nbs/05_signatures.ipynb #ab3777fb
+# %% ../nbs/05_signatures.ipynb #6d958c83
 def signatures(
     scores: pd.DataFrame,       # models x benchmarks
     perplexity: pd.DataFrame,   # models x contexts, in the same order
@@ -729,7 +729,7 @@ def write_signatures(
     table.to_csv(out / "benchmarks.csv", index=False)
     whole, full = scores.notna().all(axis=1).to_numpy(), [b for b, s in found.items() if len(s)]
     if whole.sum() < 8 or len(full) < 2:
-        print("no overlaps: " + (f"{whole.sum()} models have every score, 8 are needed" if whole.sum() < 8 else f"{len(full)} signatures are not empty, 2 are needed"))
+        print("no overlaps: " + (f"{whole.sum()} models have every score, 8 are needed" if whole.sum() < 8 else f"{len(full)} of {len(found)} signatures have words, 2 are needed"))
         return table
     profiles = signature_profiles(perplexity[whole], found)
     g, kin = (None if x is None else np.asarray(x)[whole] for x in (groups, blocks))
