@@ -340,7 +340,7 @@ def forward(
         chosen.append(j); basis.append(q); best = new
     return chosen
 
-# %% ../nbs/05_signatures.ipynb #b056fac7
+# %% ../nbs/05_signatures.ipynb #3b72ae88
 def _kin(groups, blocks, m) -> tuple:
     "Group and block of every model as numbers; by default one group, and a block for each model."
     def codes(x, what):
@@ -369,6 +369,7 @@ def _permuted(y, units, n, rng):
         out[:, u.ravel()] = y[u[order]].reshape(n, u.size)
     return out
 
+# %% ../nbs/05_signatures.ipynb #e60bedf8
 def null_gain(
     perplexity,           # models x contexts, all of them; or anything `chunks` takes again and again
     residuals,            # of the scores, permuted: permutations x models
@@ -512,7 +513,7 @@ def _table(names, value, boot, null):
         rows.append((names[i], names[j], value[i, j], *(np.quantile(b, [.025, .975]) if len(b) else (np.nan, np.nan)), z.mean(), z.std(), p))
     return pd.DataFrame(rows, columns=["a", "b", "overlap", "lo", "hi", "null", "null_sd", "p"])
 
-# %% ../nbs/05_signatures.ipynb #e7945710
+# %% ../nbs/05_signatures.ipynb #1b221b0d
 def overlap(
     values: pd.DataFrame,     # models x benchmarks: scores, or `signature_profiles`
     groups = None,            # base model of every model
@@ -528,6 +529,7 @@ def overlap(
     null = np.array([_spearman(_shuffled(V, units, rng)) for _ in range(draws)])
     return _table(list(values), _spearman(V), boot, null)
 
+# %% ../nbs/05_signatures.ipynb #8e7b723d
 def _redrawn(members, rng):
     "Rows for one bootstrap draw: blocks of every group; whole groups where there are eight or more, since the few rows of a small one hang together."
     if len(members) >= 8: return np.concatenate([rows for g in rng.integers(len(members), size=len(members)) for rows in members[g]])
