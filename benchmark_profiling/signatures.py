@@ -695,7 +695,7 @@ def population(
         if len(have) < len(both): say(f"{b}: {len(both) - len(have)} models without a score are left out there")
     return scores, P.loc[:, whole]
 
-# %% ../nbs/05_signatures.ipynb #6d958c83
+# %% ../nbs/05_signatures.ipynb #763dcd66
 def signatures(
     scores: pd.DataFrame,       # models x benchmarks
     perplexity: pd.DataFrame,   # models x contexts, in the same order
@@ -719,6 +719,7 @@ def signatures(
         rows.append((b, len(y), s.screened, len(s), s.p[0] if s.p else np.nan, np.mean(o["sizes"]), o["r2"], np.quantile(o["null"], .95), o["p"]))
     return found, pd.DataFrame(rows, columns=["benchmark", "models", "screened", "contexts", "p_first", "contexts_in_folds", "r2", "null_95", "p"])
 
+# %% ../nbs/05_signatures.ipynb #87c8a3ba
 def write_signatures(
     scores, perplexity, out, groups=None, blocks=None, permutations=99, **settings
 ) -> pd.DataFrame:
