@@ -980,17 +980,17 @@ def report(folder: Annotated[Path, typer.Argument(help="run folder")]):
     "Make profile, pictures, report and cards again from the stored outcomes, without a model."
     with _Clear(): print(remake(folder))
 
-# %% ../nbs/12_run.ipynb #95b159cd
+# %% ../nbs/12_run.ipynb #afdc05d6
 @_method
 def _perplexity(self, text):
     "Surprisal of every word of a corpus in every state but the repeated one: states x words, kept in the store by what the state is."
     from benchmark_profiling.signatures import surprisal
-    states = {s.name: s for s in self.states() if s.name != "intact-2"}
-    kept = {_key(state=s.identity): s.region and s.region() for s in states.values()}
-    found = surprisal(self.model, self.tokenizer, text, kept, self.store / "surprisal" / self.weights)
-    return found.loc[[_key(state=s.identity) for s in states.values()]].set_axis(list(states))
+    states = [s for s in self.states() if s.name != "intact-2"]
+    files = [_key(state=s.identity) for s in states]
+    found = surprisal(self.model, self.tokenizer, text, {f: s.region and s.region() for f, s in zip(files, states)}, self.store / "surprisal" / self.weights)
+    return found.loc[files].set_axis([s.name for s in states])
 
-# %% ../nbs/12_run.ipynb #6398547b
+# %% ../nbs/12_run.ipynb #51d89a2b
 def run_states(folders: list, words: int, say: Callable = print) -> tuple:
     """The states of finished runs as a population: outcomes (long), surprisals (states x words) and the corpus. Unions are left out, and what stands in two runs counts once.
 
@@ -1002,9 +1002,10 @@ def run_states(folders: list, words: int, say: Callable = print) -> tuple:
     if len({f.name for f in runs}) < len(folders): raise ValueError(f"two of the run folders have the same name: {', '.join(map(str, folders))}")
     outcomes = {f: read_cell(f / "outcomes.parquet") for f in runs}
     def items(c, task): return None if c.until_width else c.limit[task] if isinstance(c.limit, dict) else c.limit
-    odd = {(c.model, c.num_fewshot, c.chat, c.dtype) for c in (run.config for run in runs.values())}
+    configs = [run.config for run in runs.values()]
+    odd = {(c.model, c.num_fewshot, c.chat, c.dtype) for c in configs}
     if len(odd) > len({o[0] for o in odd}): raise ValueError("runs of one model differ in num_fewshot, chat or dtype; their scores cannot be compared")
-    tasks = [t for c in (run.config for run in runs.values()) for name in c.tasks
+    tasks = [t for c in configs for name in c.tasks
              for t in load_tasks([name], items(c, name), c.data_dir, c.seed, c.num_fewshot, allow_code_execution=c.allow_code_execution)]
     prompts = {f"{r.args[0]} {r.args[1]}" for t in tasks for i in t.items for r in i.requests}
     text, seen, rows, bits = corpus(words, exclude=prompts.union(*(o.task for o in outcomes.values()))), {}, [], []
