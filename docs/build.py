@@ -27,7 +27,7 @@ def sidebar(modules: list) -> dict:
     def section(title, contents, **more): return {"section": title, "contents": contents, **more}
     api = section("API", [f"api_{m}.qmd" for m in modules], href="api.qmd")
     return {"website": {"sidebar": {"contents": [
-        {"text": "Home", "href": "index.ipynb"}, section("Guides", some("3")), section("The story", some("0")), section("Plumbing", some("12")),
+        {"text": "Home", "href": "index.ipynb"}, section("Guides", some("3")), section("The story", some("0")), section("Plumbing", some("12")), section("Questions", some("4")), section("Checks of the method", some("5")), section("Workshop", some("6")),
         section("Reference", [api, "glossary.qmd", "citation.qmd", "changes.qmd"])]}}}
 
 

@@ -5,7 +5,8 @@ import contextlib, json, multiprocessing, os, random, resource, shutil, signal, 
 from pathlib import Path
 import pytest, yaml
 
-from benchmark_profiling.run import Config, _held, events, read_cell, status
+from benchmark_profiling.run import Config, events, read_cell, status
+from benchmark_profiling.store import held
 
 FORK = multiprocessing.get_context("forkserver")
 FORK.set_forkserver_preload(["benchmark_profiling.run", "benchmark_profiling.evaluation", "benchmark_profiling.ablation", "benchmark_profiling.ais",
@@ -20,7 +21,7 @@ def command(args, log, largest=None):
     os.dup2(out, 1); os.dup2(out, 2)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     if largest: resource.setrlimit(resource.RLIMIT_FSIZE, (largest, largest))
-    from benchmark_profiling.run import app
+    from benchmark_profiling.cli import app
     app([str(a) for a in args])
 
 class Place:
@@ -194,7 +195,7 @@ def test_two_processes_share_a_run(undisturbed, settings, tmp_path):
     assert place.result() == undisturbed.result() and len(place.finished()) == len(set(place.finished())) == 8 and len(maps) == 3
 
 def hold(lock):
-    with _held(Path(lock)): time.sleep(600)
+    with held(Path(lock)): time.sleep(600)
 
 def test_a_cell_that_another_process_holds_is_left_to_it_and_computed_if_it_dies(undisturbed, settings, tmp_path):
     with copied(undisturbed, tmp_path / "copy") as place:
@@ -248,7 +249,8 @@ class Refuse:
     def find_spec(self, name, path=None, target=None):
         if name.split(".")[0] in ("torch", "transformers", "lm_eval"): raise ModuleNotFoundError(f"No module named '{name}'", name=name)
 sys.meta_path.insert(0, Refuse())
-from benchmark_profiling.run import app, read_cell
+from benchmark_profiling.cli import app
+from benchmark_profiling.run import read_cell
 from benchmark_profiling.ais import profile, Profile
 run = sys.argv[1]
 again, stored = profile(read_cell(f"{run}/outcomes.parquet"), model=Profile.load(run).meta["model"]), Profile.load(run)

@@ -116,7 +116,7 @@ def test_report_sorts_and_says_how_to_do_it_again(undisturbed):
     assert "n = 20 items" in card and "chance 0.500" in card and "## Provenance" in card and "| nan |" not in card
 
 def test_ray_is_asked_for_by_name_where_it_is_missing(undisturbed, tiny_folder):
-    code = "import sys; sys.modules['ray'] = None; from benchmark_profiling.run import app; app(sys.argv[1:])"
+    code = "import sys; sys.modules['ray'] = None; from benchmark_profiling.cli import app; app(sys.argv[1:])"
     args = ["profile", "--model", tiny_folder, *SMALL, "--out", undisturbed[0], "--workers", "2", "--controls", "2"]
     done = subprocess.run([sys.executable, "-c", code, *map(str, args)], capture_output=True, text=True)
     assert done.returncode == 1 and "pip install 'benchmark-profiling[ray]'" in done.stderr and "Traceback" not in done.stderr, done.stderr

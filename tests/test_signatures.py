@@ -8,7 +8,8 @@ from benchmark_profiling import signatures as S
 from benchmark_profiling.ablation import select
 from benchmark_profiling.importance import Scores
 from benchmark_profiling.models import mlp_parameters
-from benchmark_profiling.run import app, run_states
+from benchmark_profiling.cli import app
+from benchmark_profiling.run import run_states
 from benchmark_profiling.signatures import *
 
 def data(m, d, ties=False, seed=0):
