@@ -26,7 +26,7 @@ from scipy.stats import rankdata
 from tqdm.auto import tqdm
 
 from .ablation import ablated
-from .evaluation import WHEEL, WHEEL_ROWS
+from .tasks import WHEEL, WHEEL_ROWS
 from .models import asset, input_device, weights_hash
 
 # %% ../nbs/05_signatures.ipynb #84fcf410
