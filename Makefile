@@ -54,12 +54,12 @@ results: .venv/run.stamp   # what the notebooks read; the second model needs `ma
 	bprof profile
 	mkdir -p results/quickstart
 	cp runs/quickstart/outcomes.parquet runs/quickstart/run.json runs/quickstart/config.yaml results/quickstart/
-	python results/first_order.py
-	python results/answerability.py
-	python results/specificity.py
-	python results/study.py
-	python results/finetuning.py
-	python results/signatures.py $(addprefix runs/study/, smollm2 smollm2-first smollm2-second gemma)
+	python studies/first_order.py
+	python studies/answerability.py
+	python studies/specificity.py
+	python studies/study.py
+	python studies/finetuning.py
+	python studies/signatures.py $(addprefix runs/study/, smollm2 smollm2-first smollm2-second gemma)
 
 readme: .venv/dev.stamp    # README.md is the home notebook's twin
 	jupyter nbconvert --log-level=WARN --to markdown --no-input --output-dir . --output README nbs/index.ipynb

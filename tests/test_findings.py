@@ -103,7 +103,7 @@ def test_a_folder_without_a_run(tmp_path):
     with pytest.raises(FileNotFoundError, match="run.json is missing"): load_run(tmp_path)
 
 def test_a_random_committed_cell_can_be_made_again(capsys):
-    sys.path.insert(0, str(ROOT / "results"))
+    sys.path.insert(0, str(ROOT / "studies"))
     from check import pick, remake
     cell = pick()
     found = remake(*cell)
