@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['FORMAT', 'COLUMNS', 'key_of', 'DiskFull', 'room_for', 'in_bytes', 'write_file', 'content_hash', 'save_cell',
-           'read_cell', 'held', 'file_hash', 'set_aside', 'seal', 'unseal']
+           'read_cell', 'held', 'file_hash', 'set_aside', 'seal', 'unseal', 'as_row', 'read_jsonl']
 
 # %% ../nbs/20_store.ipynb #7cb6263b
-import errno, hashlib, io, json, os, shutil, sys
+import errno, hashlib, io, json, os, re, shutil, sys
+from codecs import BOM_UTF8
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Callable
@@ -107,3 +108,40 @@ def unseal(path: Path, load: Callable, inputs: dict):
         try: return load(path)
         except ValueError as e: why = str(e)
     set_aside(path, why)
+
+# %% ../nbs/20_store.ipynb #977c289d
+def as_row(
+    line: bytes,  # one line of a JSON Lines file
+) -> dict:
+    "The object on a line; ValueError says what is wrong with it."
+    if b"\0" in line: raise ValueError("holds zero bytes; save the file as UTF-8 (it may be UTF-16, or half written)")
+    try: text = line.decode()
+    except UnicodeDecodeError as e:
+        raise ValueError(f"byte {line[e.start]:#04x} at {e.start + 1} is not UTF-8; save the file as UTF-8") from None
+    try: row = json.loads(text)
+    except json.JSONDecodeError as e: raise ValueError(f"not valid JSON ({e.msg}); the file may be half written") from None
+    except (ValueError, RecursionError) as e: raise ValueError(f"not readable as JSON ({e})") from None
+    if isinstance(row, list): raise ValueError("expected an object, got list; write one object a line, without brackets around them")
+    if not isinstance(row, dict): raise ValueError(f"expected an object, got {type(row).__name__}")
+    if re.search(r"\\u[dD][89a-fA-F]", text):
+        try: json.dumps(row, ensure_ascii=False).encode()
+        except UnicodeEncodeError: raise ValueError("holds half of a surrogate pair (\\ud800 to \\udfff alone), which is no text") from None
+    return row
+
+# %% ../nbs/20_store.ipynb #4e9ffa2f
+def read_jsonl(
+    path: str | Path,  # one JSON object a line, in UTF-8
+) -> list[dict]:
+    "The rows of a JSON Lines file. A bad line is named by its number; each row has at least the fields of the first."
+    rows = []
+    with open(path, "rb") as f:   # bytes are cut at \n only
+        for n, line in enumerate(f, 1):
+            line = (line.removeprefix(BOM_UTF8) if n == 1 else line).strip()
+            if not line: continue
+            try: row = as_row(line)
+            except ValueError as e: raise ValueError(f"{path}, line {n}: {e}") from None
+            if rows and (missing := rows[0].keys() - row.keys()):
+                raise ValueError(f"{path}, line {n}: lacks {', '.join(sorted(missing))}, which the first line has")
+            rows.append(row)
+    if not rows: raise ValueError(f"{path}: no rows")
+    return rows

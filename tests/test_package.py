@@ -28,7 +28,7 @@ for m in modules:
     os.waitpid(pid, 0)
 """
 
-@pytest.mark.parametrize("missing, fail", [("", []), ("ray,openai,tenacity,IPython,ipywidgets,fastcore,nbdev", ["writer"])], ids=["everything installed", "no extras"])
+@pytest.mark.parametrize("missing, fail", [("", []), ("ray,openai,tenacity,IPython,ipywidgets,nbdev", ["writer"])], ids=["everything installed", "no extras"])
 def test_every_module_can_be_imported_alone(missing, fail):
     out = subprocess.run([sys.executable, "-c", ALONE, missing, ",".join(MODULES)], capture_output=True, text=True, cwd=ROOT)
     assert out.returncode == 0 and [line.split()[0] for line in out.stdout.splitlines()] == fail, out.stdout + out.stderr[-500:]
