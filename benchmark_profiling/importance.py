@@ -26,7 +26,7 @@ from torch.utils.checkpoint import checkpoint
 from tqdm.auto import tqdm
 from transformers.pytorch_utils import Conv1D
 
-from .models import (_stacks, asset, input_device, load_model, mlp_parameters, tree, tree_fault, tree_logits,
+from .models import (_stacks, asset, fingerprint, input_device, load_model, mlp_parameters, tree, tree_fault, tree_logits,
                                         weight_values)
 
 # %% ../nbs/01_importance.ipynb #76df6ce0
@@ -406,7 +406,8 @@ def _scores(model, encoded, work, params, estimator, sign, finetune, budget, met
     elif estimator == "wanda": tensors, loss = _wanda_scores(model.eval(), encoded, work, params, budget)
     else: tensors, loss = _gradient_scores(model.eval(), work, params, estimator, sign, finetune, budget)
     if bad := [k for k, t in tensors.items() if not _finite(t)]: raise ValueError(f"{work.desc}: the scores of {bad[0]} are not finite")
-    return Scores(tensors, dict(meta, estimator=estimator, sign=sign, n=n, loss=loss, model_numel=sum(p.numel() for p in model.parameters())))
+    whole = dict(model_numel=sum(p.numel() for p in model.parameters()), fingerprint=fingerprint(model))
+    return Scores(tensors, dict(meta, estimator=estimator, sign=sign, n=n, loss=loss, **whole))
 
 def _check(estimator, sign, finetune=False):
     if estimator not in ESTIMATORS: raise ValueError(f"unknown estimator '{estimator}'; use one of {', '.join(ESTIMATORS)}")

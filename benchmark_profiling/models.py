@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['EMBEDDED', 'EmbeddedModel', 'asset', 'cache_dir', 'convert_gguf', 'load_model', 'input_device', 'offloaded',
            'weight_values', 'mlp_parameters', 'target_parameters', 'tree', 'tree_mask', 'tree_logits', 'logit_gap',
-           'tree_fault', 'weights_hash']
+           'tree_fault', 'weights_hash', 'fingerprint']
 
 # %% ../nbs/10_models.ipynb #5a5d69b3
 import fcntl, hashlib, os, random, shutil, tempfile, warnings
@@ -331,4 +331,19 @@ def weights_hash(model: PreTrainedModel) -> str:
         h.update(f"{name} {p.dtype} {tuple(p.shape)}".encode())
         values = p if p.device.type != "meta" else weight_values(model, name)
         h.update(values.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return h.hexdigest()
+
+# %% ../nbs/10_models.ipynb #5f0c1a78
+def fingerprint(
+    model: PreTrainedModel,
+    values: int = 8,  # read of each weight, evenly spread
+) -> str:
+    "16 hex digits over names, shapes and a few values of all weights: quick to make, other for other weights."
+    h = hashlib.blake2b(digest_size=8)
+    for name, p in sorted(model.named_parameters()):
+        h.update(f"{name} {tuple(p.shape)}".encode())
+        if not p.numel(): continue
+        flat = weight_values(model, name).reshape(-1)
+        at = torch.linspace(0, len(flat) - 1, values, dtype=torch.float64).long().to(flat.device)
+        h.update(flat[at].to(torch.bfloat16).cpu().view(torch.int16).numpy().tobytes())
     return h.hexdigest()

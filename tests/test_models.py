@@ -3,7 +3,8 @@ import pytest, torch
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from benchmark_profiling.models import EMBEDDED, asset, convert_gguf, load_model, mlp_parameters, target_parameters, weights_hash
+from benchmark_profiling.models import (EMBEDDED, asset, convert_gguf, fingerprint, load_model, mlp_parameters,
+                                        target_parameters, weights_hash)
 
 SMALL = dict(hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4, vocab_size=99, pad_token_id=0,
              bos_token_id=1, eos_token_id=2)
@@ -112,3 +113,13 @@ def test_trees_are_trusted_in_bfloat16_and_a_lost_mask_is_still_seen(monkeypatch
     real = model.forward
     monkeypatch.setattr(model, "forward", lambda *a, attention_mask=None, **kw: real(*a, **kw))
     assert "changes its output" in tree_fault(model)
+
+def test_a_fingerprint_tells_checkpoints_of_one_shape_apart_and_not_their_dtypes(tiny):
+    model, _ = tiny
+    known = fingerprint(model)
+    weight = mlp_parameters(model)["model.layers.1.mlp.up_proj.weight"]
+    old = weight.data.clone()
+    weight.data += 1e-3
+    assert fingerprint(model) != known
+    weight.data.copy_(old)
+    assert fingerprint(model) == fingerprint(model.bfloat16()) == known
