@@ -120,8 +120,8 @@ def planted(m, d, n, rho, seed):
 
 
 def test_planted_contexts_are_found_where_theory_says():
-    """Fisher: atanh(r) has standard error 1/sqrt(m - 3). The best of 100,000 noise contexts reaches about 4.4 of
-    them, the worst of 20 planted ones lies about 1.9 below atanh(rho). So rho = 0.9 (signal to noise 4.3) works:
+    """Fisher: atanh(r) has standard error 1/sqrt(m - 3). The best of 100,000 noise contexts reaches about
+    4.4 of them, the worst of 20 planted ones lies about 1.9 below atanh(rho). So rho = 0.9 works:
     1.47 - 1.9 / 5.4 > 4.4 / 5.4. rho = 0.5 has no chance."""
     P, y, where = planted(32, 100_000, 20, 0.9, 0)
     gamma, agree = thrush(P, y), preselect(P, y)
@@ -252,14 +252,14 @@ def test_intervals_within_small_families_are_honest():
 
 def test_labels_of_models_are_checked():
     P, y = data(12, 50)
-    for kin, match in (
+    for labels, match in (
         (dict(groups=[1.0] * 11 + [np.nan]), "no group"),
         (dict(groups=["a"] * 11), "11 groups for 12 models"),
         (dict(blocks=["a", None] * 6), "no block"),
         (dict(groups=range(12)), "no two models of one group"),
     ):
         with pytest.raises(ValueError, match=match):
-            signature(P, y, **kin)
+            signature(P, y, **labels)
     with pytest.raises(ValueError, match="null=999 or more"):
         signature(P, y, alpha=0.001)
 
@@ -661,7 +661,7 @@ def test_command_within_families(tables):
 
 
 def test_command_with_little_data(tables):
-    "Eight models are enough; where few have all scores, or only one differs, that is said and the rest is kept."
+    "Eight models are enough; where few have all scores, or only one differs, that is said."
     folder, scores, ppl = tables
     done = call(folder, scores.iloc[:8], ppl)
     assert done.exit_code == 0 and list(pd.read_csv(folder / "out" / "benchmarks.csv").models) == [8, 8], (
