@@ -172,7 +172,7 @@ def _sealed_json(self, path, inputs, make) -> dict:
 @_method
 def _choose_k(self, ranked) -> dict:
     "k of every ability, as given or by the fluency budget, with all measurements."
-    from benchmark_profiling.ablation import calibrate_k, held_out_text, measure_k
+    from benchmark_profiling.damage import calibrate_k, held_out_text, measure_k
     c, text = self.config, held_out_text(self.tokenizer)
     def at_most(k): return {a: r.top(min(k, r.fraction)) for a, r in ranked.items()}
     if c.k is None: ks, curve = calibrate_k(self.model, at_most(MAX_K), text, c.budget)

@@ -13,7 +13,7 @@ import json
 import sys
 from pathlib import Path
 
-from benchmark_profiling.ablation import choice_loss, held_out_text, specificity
+from benchmark_profiling.damage import choice_loss, held_out_text, specificity
 from benchmark_profiling.datagen import ABILITIES, generate
 from benchmark_profiling.run import Run, make_config
 

@@ -22,7 +22,8 @@ import pyarrow.parquet as pq
 from scipy.stats import ttest_1samp
 from tqdm import tqdm
 
-from benchmark_profiling.ablation import ablated, held_out_text, overlap, perplexity
+from benchmark_profiling.ablation import ablated, overlap
+from benchmark_profiling.damage import held_out_text, perplexity
 from benchmark_profiling.code_choice import write_code_choice
 from benchmark_profiling.datagen import ABILITIES, LEVELS, generate, save_questions
 from benchmark_profiling.evaluation import evaluate
