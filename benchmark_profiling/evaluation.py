@@ -31,8 +31,9 @@ from .models import input_device, logit_gap, tree, tree_fault, tree_logits
 from .sandbox import code_eval_here, uses_code_eval, weak_spots
 
 # %% ../nbs/14_evaluation.ipynb #c4a57b21
-from .tasks import (SUITES, Item, ItemTask, choose, find_rows, load_tasks, main_metric, quiet, read_jsonl, splits, task_config,
-                                       task_files)
+from .rows import WHEEL, WHEEL_ROWS, find_rows, quiet, task_config, task_files
+from .store import read_jsonl
+from .tasks import SUITES, Item, ItemTask, choose, load_tasks, main_metric, splits
 
 # %% ../nbs/14_evaluation.ipynb #3148bc90
 def pack(
@@ -267,21 +268,16 @@ def gold_probability(
     item,                 # one of its items
     loglik: torch.Tensor, # log-likelihood of each of its requests
 ) -> torch.Tensor:
-    "Probability of the right answer, a number between 0 and 1; keeps gradients."
+    "Probability of the right options, or of the single answer, between 0 and 1; keeps gradients."
     probabilities = option_probabilities(task, item, loglik)
     if task.OUTPUT_TYPE == "loglikelihood": return probabilities[0]
-    options = task.doc_to_choice(item.doc)
-    gold = task.doc_to_text(item.doc) if task.multiple_input else task.doc_to_target(item.doc)
-    gold = [options.index(g) if isinstance(g, str) else g for g in (gold if isinstance(gold, list) else [gold])]
-    return probabilities[gold].sum()
+    return (probabilities * torch.tensor(item.credit, dtype=loglik.dtype, device=loglik.device)).sum()
 
 def _outcomes(task, state):
     "One row per item of a task whose requests have been answered."
     task._instances = [r for item in task.items for r in item.requests]
     task.apply_filters()
-    metric, name = main_metric(task).split(",")
-    def score(i): return float(task.process_results(i.doc, [r.filtered_resps[name] for r in i.requests])[metric])
-    with ThreadPoolExecutor(os.cpu_count() if task.config.unsafe_code else 1) as pool: scores = list(pool.map(score, task.items))
+    with ThreadPoolExecutor(os.cpu_count() if task.config.unsafe_code else 1) as pool: scores = list(pool.map(task.score, task.items))
     def p_gold(i):
         if task.OUTPUT_TYPE not in ("multiple_choice", "loglikelihood"): return float("nan")
         return float(gold_probability(task, i, torch.tensor([r.resps[0][0] for r in i.requests], dtype=torch.float64)))
@@ -303,7 +299,7 @@ def evaluate(
     allow_code_execution: bool = False,  # run programs that the model writes, in the sandbox, for names
 ) -> pd.DataFrame:
     "One row per item, ordered by task and item: `state, task, item_id, score, chance, p_gold`."
-    if isinstance(tasks, str) or any(isinstance(t, str) for t in tasks):
+    if isinstance(tasks, (str, dict)) or any(isinstance(t, str) for t in tasks):
         tasks = load_tasks(tasks, limit, data_dir, seed, num_fewshot, (tokenizer or model.tokenizer) if chat else None, allow_code_execution=allow_code_execution)
     with quiet():
         lm = model if isinstance(model, LM) else PackedLM(pretrained=model, tokenizer=tokenizer, batch_size=batch_size)
