@@ -15,9 +15,10 @@ import torch
 
 # %% ../nbs/61_explore.ipynb #b1adbb7f
 from .ablation import ablated
-from .ais import CONTROLS
 from .evaluation import evaluate, gold_probability, load_tasks, option_probabilities
 from .run import Run, load_config, read_cell
+from .outcomes import states_of
+from .states import StateKind, kinds_by_name
 
 # %% ../nbs/61_explore.ipynb #47bc49d9
 def flips(
@@ -38,7 +39,7 @@ def flips(
 
 def flip_table(outcomes: pd.DataFrame) -> pd.DataFrame:
     "Abilities x benchmarks: right answers lost and wrong ones gained, as `−lost +gained`."
-    states = [s for s in outcomes.state.unique() if s != "intact" and not s.startswith(CONTROLS)]
+    states = states_of(kinds_by_name(outcomes.state), StateKind.ABILITY, StateKind.SWEEP, StateKind.UNION)
     def cell(b, s):
         n = flips(outcomes, b, s).change.value_counts()
         return f"−{n.get('lost', 0)} +{n.get('gained', 0)}"

@@ -68,7 +68,7 @@ def write_cards(folder: Path) -> dict:
 def draw_sweep(frame, controls=None):
     "AIS against k, one panel a benchmark, one line an ability; returns the figure."
     import matplotlib.pyplot as plt
-    from benchmark_profiling.ais import HUES
+    from benchmark_profiling.plots import HUES
     f = frame[frame.ability.str.contains("@")].copy()
     f[["of", "k"]] = f.ability.str.split("@", expand=True)
     f["k"] = 100 * f.k.astype(float)
