@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['ABILITY_KEYS', 'LIMIT', 'PROTECTED', 'Names', 'Abilities', 'Fraction', 'Fractions', 'Limits', 'Unions', 'WORDS',
-           'BOUNDS', 'FREE', 'PLACES', 'nearest', 'as_list', 'as_limit', 'known_abilities', 'Config', 'allowed',
-           'make_config', 'load_config', 'items_of', 'Change', 'compare', 'finished_run', 'check_folder']
+           'BOUNDS', 'KEYS', 'FREE', 'PLACES', 'nearest', 'as_list', 'as_limit', 'known_abilities', 'Config', 'allowed',
+           'about', 'make_config', 'load_config', 'items_of', 'Change', 'compare', 'finished_run', 'default_folder',
+           'check_folder']
 
 # %% ../nbs/21_config.ipynb #8b1f1c7c
 import difflib, itertools, json, os
@@ -85,7 +86,7 @@ def _unions(value, info: ValidationInfo):
             raise ValueError(f"{lost[0]} is not among the abilities of this run")
     return value
 
-# %% ../nbs/21_config.ipynb #5ffaa392
+# %% ../nbs/21_config.ipynb #716c7839
 Names = Annotated[list[str], BeforeValidator(as_list), AfterValidator(_once),
                   Field(min_length=1, title="names, one or more")]
 Abilities = Annotated[list[str], BeforeValidator(as_list), AfterValidator(known_abilities),
@@ -93,9 +94,9 @@ Abilities = Annotated[list[str], BeforeValidator(as_list), AfterValidator(known_
 Fraction = Annotated[float, Field(gt=0, le=1)]
 Fractions = Annotated[list[Fraction], BeforeValidator(as_list), Field(title="numbers above 0 and at most 1")]
 Limits = Annotated[int | None | dict[str, int | None], BeforeValidator(_limits),
-                   Field(title="a whole number from 1 on, or all")]
+                   Field(title="a number from 1 on, or all")]
 Unions = Annotated[list[list[str]] | Literal["pairs"], BeforeValidator(_groups), AfterValidator(_unions),
-                   Field(title="groups of abilities such as [[a, b]], or pairs")]
+                   Field(title="groups of abilities such as a+b, or pairs")]
 
 # %% ../nbs/21_config.ipynb #dfaa1e2a
 class Config(BaseModel):
@@ -164,7 +165,7 @@ class Config(BaseModel):
             raise ValueError(f"must be {allowed(info.field_name)}, not {value}")
         return value
 
-# %% ../nbs/21_config.ipynb #a62f8d0e
+# %% ../nbs/21_config.ipynb #7795cd8b
 WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false", Path: "a path"}
 BOUNDS = {"gt": "above", "ge": "from", "lt": "below", "le": "at most"}
 
@@ -181,11 +182,18 @@ def allowed(
     if field.title: return field.title
     kind: Any = field.annotation
     if get_origin(kind) in (Union, UnionType): kind = next(t for t in get_args(kind) if t is not NoneType)
-    if get_origin(kind) is Literal: return " or ".join(get_args(kind))
+    if get_origin(kind) is Literal: return ", ".join(get_args(kind))
     return " ".join([WORDS[kind], " and ".join(filter(None, map(_bound, field.metadata)))]).strip()
 
-Config.__doc__ = "Settings of a run. Unknown keys are refused.\n\n" + "\n".join(
-    f"{name}: {allowed(name)}. {field.description}" for name, field in Config.model_fields.items())
+def about(
+    name: str,  # a field of `Config`
+) -> str:
+    "What a field is, and what it may hold where its name does not tell."
+    rule, text = allowed(name), Config.model_fields[name].description
+    return f"{text}" if rule.startswith(("text", "a path", "names", "abilities")) else f"{text} ({rule})"
+
+KEYS = [f"{name}: {about(name)}" for name in Config.model_fields]
+Config.__doc__ = "\n".join(["Settings of a run. Unknown keys are refused.", "", *KEYS])
 
 # %% ../nbs/21_config.ipynb #adfa798c
 def _fault(error: dict) -> str:
@@ -277,7 +285,7 @@ def compare(
     differs = {n: pair for n, pair in pairs.items() if not _same(n, *pair)}
     return Change(differs, all(_grows(n, old, new) for n in differs))
 
-# %% ../nbs/21_config.ipynb #5ad78d33
+# %% ../nbs/21_config.ipynb #a529b1ff
 def finished_run(
     folder: str | Path,  # a run folder
 ) -> tuple[Config, str] | None:
@@ -292,6 +300,14 @@ def finished_run(
         raise ValueError(f"{folder} holds a profile, but its settings cannot be read from {path} ({e}); "
                          "give another folder, or allow its loss with replace=True (--replace)") from None
 
+def default_folder(
+    model: str,  # as in `Config`
+) -> Path:
+    "The run folder of a model where none is named."
+    if model == Config.model_fields["model"].default: return Path("runs/quickstart")
+    return Path("runs") / Path(model).resolve().name.removesuffix(".gguf")
+
+# %% ../nbs/21_config.ipynb #e4406be2
 def check_folder(
     config: Config,      # of the run to come
     folder: str | Path,  # its folder
