@@ -158,7 +158,7 @@ def test_all_sets_are_written_and_checked(tmp_path):
     assert bad.returncode == 1 and "problem: spatial_reasoning" in bad.stdout
 
 @pytest.mark.parametrize("args, said", [([], "--all"), (["spatial"], "spatial_reasoning"), (["spatial_reasoning", "--all"], "--all"),
-    (["spatial_reasoning", "--llm", "m"], "max_tokens"), (["spatial_reasoning", "--llm", "m", "--max-tokens", "90000"], "OPENAI_API_KEY")])
+    (["spatial_reasoning", "--llm", "m"], "--max-tokens"), (["spatial_reasoning", "--llm", "m", "--max-tokens", "90000"], "OPENAI_API_KEY")])
 def test_generate_explains_itself(args, said, tmp_path):
     done = bprof("generate", *args, "--out", tmp_path, env={k: v for k, v in os.environ.items() if not k.startswith("OPENAI")})
     assert done.returncode == 1 and said in done.stderr and done.stderr.strip().count("\n") <= 1, done.stderr
