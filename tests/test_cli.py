@@ -1,6 +1,5 @@
 "The command line: one line for what people can mend, a log for what is our fault, nothing lost."
 import json, os, re, subprocess, sys
-from pathlib import Path
 
 import pandas as pd
 import pytest
