@@ -21,7 +21,7 @@ def _check_numbers(outcomes, column):
     "ValueError unless the column holds numbers from 0 to 1 (NaN is looked at later, task by task)."
     values = outcomes[column]
     if not (pd.api.types.is_numeric_dtype(values) or pd.api.types.is_bool_dtype(values)):
-        raise ValueError(f"outcomes: {column!r} must hold numbers, got {values.dtype}, such as {values.iloc[0]!r}")
+        raise ValueError(f"outcomes: {column!r} must hold numbers, got {values.dtype}, as {values.iloc[0]!r}")
     odd = outcomes[(values < 0) | (values > 1)]
     if not len(odd): return
     row = odd.iloc[0]
