@@ -95,7 +95,7 @@ Address = Annotated[str | None, Option(help="Ray cluster to run on, such as auto
 ALL = "abilities, separated by commas; default all ten: " + ", ".join(ABILITY_KEYS)
 LOADING = "loading torch, transformers and lm-eval, which takes some seconds"
 
-# %% ../nbs/26_cli.ipynb #6a9ea179
+# %% ../nbs/26_cli.ipynb #4da21077
 @verb("profile --model Qwen/Qwen2.5-0.5B-Instruct --tasks arc_easy,piqa --limit 300 --out runs/qwen")
 def profile(
     model: Model = Default.model,
@@ -131,6 +131,8 @@ def _profile(config, out, workers, address, dry_run, replace):
     look_for(config.data_dir, config.questions_dir)
     if not dry_run: check_folder(config, out, replace=replace)
     begin(LOADING)
+    import benchmark_profiling.evaluation   # noqa: F401  what takes long, so that the next word comes after it
+    begin(f"loading {config.model}, then the rows of {', '.join(config.tasks)}")
     print(run_profile(config, out, workers, address, dry_run))
 
 # %% ../nbs/26_cli.ipynb #b179767f
@@ -234,7 +236,7 @@ def check(
     if card: write_file(card, data_card(questions, report))
     raise typer.Exit(0 if report.ok else 1)
 
-# %% ../nbs/26_cli.ipynb #23d28568
+# %% ../nbs/26_cli.ipynb #b9fa66a1
 @verb("importance questions/spatial_reasoning.jsonl --out spatial.safetensors")
 def importance(
     questions: Annotated[Path, Argument(help="diagnostic set (JSON lines)")],
@@ -250,11 +252,12 @@ def importance(
     from benchmark_profiling.datagen import load_questions
     from benchmark_profiling.importance import importance
     from benchmark_profiling.models import load_model
+    begin(f"loading {model}")
     scores = importance(*load_model(model), load_questions(questions), style)
     scores.save(out)
     print(f"{scores} -> {out}")
 
-# %% ../nbs/26_cli.ipynb #24727b60
+# %% ../nbs/26_cli.ipynb #3226e0cc
 @verb("ablate spatial.safetensors --k 0.001 --out without-spatial")
 def ablate(
     scores: Annotated[Path, Argument(help="importance scores (safetensors)")],
@@ -272,9 +275,10 @@ def ablate(
     from benchmark_profiling.importance import Scores
     from benchmark_profiling.models import load_model
     region = select(Scores.load(scores), k)
+    begin(f"loading {model}")
     print(f"{region} -> {save_ablated(*load_model(model), region, out)}")
 
-# %% ../nbs/26_cli.ipynb #937c1916
+# %% ../nbs/26_cli.ipynb #2d67a9f2
 @verb("evaluate arc_easy,piqa --limit all --out scores.parquet")
 def evaluate(
     tasks: Annotated[str, Argument(help="lm-eval tasks, separated by commas")],
@@ -293,6 +297,7 @@ def evaluate(
     begin(LOADING)
     from benchmark_profiling.evaluation import evaluate
     from benchmark_profiling.models import load_model
+    begin(f"loading {model}, then the rows of {tasks}")
     outcomes = evaluate(*load_model(model), c.tasks, limit=as_limit(limit), data_dir=data_dir, seed=seed,
                         allow_code_execution=allow_code_execution)
     save_cell(out, outcomes, model=model, tasks=c.tasks, limit=limit, data_dir=data_dir, seed=seed)

@@ -1,9 +1,9 @@
 "Files: what others wrote is read whole, or named by file, line and what is wrong."
-import json
+import errno, json
 
 import pytest
 
-from benchmark_profiling.store import read_jsonl
+from benchmark_profiling.store import DiskFull, in_place_of, read_jsonl, room_for, write_file
 
 @pytest.mark.parametrize("inside", ["\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1c", "\x1d", "\x1e", "\r"], ids=ascii)
 @pytest.mark.parametrize("end", ["\n", "\r\n"], ids=ascii)
@@ -44,3 +44,21 @@ def test_what_is_wrong_is_named_by_file_and_line(data, said, tmp_path):
 def test_a_whole_emoji_written_as_two_escapes_is_text(tmp_path):
     (tmp_path / "rows.jsonl").write_text('{"q": "\\ud83d\\ude00"}')
     assert read_jsonl(tmp_path / "rows.jsonl") == [{"q": "😀"}]
+
+def test_a_file_is_the_old_one_or_the_new_one(tmp_path):
+    "Whatever goes wrong while it is written; and no draft stays."
+    path = tmp_path / "a" / "file.txt"
+    write_file(path, "old")
+    with pytest.raises(KeyError), in_place_of(path) as draft:
+        draft.write_text("ne")
+        raise KeyError
+    assert path.read_text() == "old" and [p.name for p in path.parent.iterdir()] == ["file.txt"]
+    with in_place_of(path) as draft: draft.write_text("new")
+    assert path.read_text() == "new" and [p.name for p in path.parent.iterdir()] == ["file.txt"]
+
+@pytest.mark.parametrize("e", [OSError(errno.ENOSPC, "full"), OSError(errno.EDQUOT, "quota"),
+                               RuntimeError("I/O error: No space left on device (os error 28)")], ids=str)
+def test_a_full_disk_is_said_for_the_file(e, tmp_path):
+    with pytest.raises(DiskFull, match=r"no room for .*x.bin, which takes 2 kB: .* are free on that disk"):
+        with room_for(tmp_path / "none" / "x.bin", 2000): raise e
+    with pytest.raises(ValueError, match="other"), room_for(tmp_path / "x"): raise ValueError("other")
