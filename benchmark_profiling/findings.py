@@ -96,7 +96,7 @@ def _stepped_up(a, b):
     return 2 * r / (1 + abs(r))
 
 def _reliabilities(halves):
-    "Of every benchmark, all cells, and all cells with main effects out; from (splits, 2, abilities, benchmarks)."
+    "Of every benchmark, all cells, all without main effects; from (splits, 2, abilities, benchmarks)."
     def flat(h): return h.reshape(*h.shape[:2], -1)
     matrices = [halves[..., b] for b in range(halves.shape[-1])] + [flat(halves), flat(centred(halves))]
     return [_stepped_up(m[:, 0], m[:, 1]) for m in matrices]
@@ -106,7 +106,7 @@ def reliability(
     splits: int = 100,       # random splits
     draws: int = 300,        # of the abilities, for the interval
     seed: int = 0,
-) -> pd.DataFrame:           # reliability, lo, hi; a row a benchmark, then all cells, then all without main effects
+) -> pd.DataFrame:           # reliability, lo, hi; a row a benchmark, all cells, all without main effects
     "Split-half reliability of a profile, with 95 % intervals from drawing the abilities again."
     halves, names = split_halves(outcomes, splits, seed), sorted(outcomes.task.unique())
     k = halves.shape[2]
@@ -166,7 +166,7 @@ def exceeds(
     least: float = 0.05,     # AIS
     kinds: Mapping[str, StateKind] | None = None,  # what each state is for; None: by their names
 ) -> pd.DataFrame:           # benchmark, state, ais, p, kind, control, q
-    "Per state and benchmark: AIS, one-sided p of AIS ≤ `least` (paired t test), and q among states of its kind."
+    "Per state and benchmark: AIS, one-sided p of AIS ≤ `least` (paired t test), q among states of its kind."
     kinds, rows = check_kinds(outcomes.state, kinds), []
     for b in losses_of(outcomes, sorted(set(outcomes.state) - {"intact"}), kinds):
         shifted = b.losses - least * b.above[:, None]
@@ -175,14 +175,14 @@ def exceeds(
     out = pd.DataFrame(rows, columns=["benchmark", "state", "ais", "p"])
     kind = out.state.map(kinds)
     control = kind.isin(CONTROL_KINDS)
-    family = kind.where(control, StateKind.ABILITY).astype(str)   # a sweep's and a union's states go with the abilities
+    family = kind.where(control, StateKind.ABILITY).astype(str)   # sweeps and unions go with the abilities
     return out.assign(kind=kind, control=control, q=out.groupby(family).p.transform(bh))
 
 # %% ../nbs/04_findings.ipynb #9af6678f
 def effective_number(
     ais,  # the AIS of several abilities on one benchmark
 ) -> float:
-    "exp of the entropy of the positive AIS: 1 = one ability carries all, n = n carry the same; NaN if none does."
+    "exp of the entropy of the positive AIS: 1 = one carries all, n = n carry the same; NaN if none does."
     x = np.asarray(ais, float)
     x = x[x > 0] / x[x > 0].sum()
     return float(np.exp(-(x * np.log(x)).sum())) if len(x) else float("nan")
@@ -195,7 +195,7 @@ def breadth(
     draws: int = 1000,       # of noise
     seed: int = 0,
 ) -> pd.DataFrame:
-    "Per benchmark: abilities and random regions above `least`, and the effective number beside that of noise."
+    "Per benchmark: abilities and random regions above `least`, the effective number beside that of noise."
     cells, rng, rows = exceeds(outcomes, least), np.random.default_rng(seed), {}
     sure = cells.q < alpha
     for task, a, v in _estimates(outcomes):
@@ -279,7 +279,8 @@ def label_agreement(
 ) -> pd.Series:            # expected_cells, other_cells, gap, p
     "Mean AIS (main effects out) of expected cells less that of the others, and p (one-sided) from shuffling."
     unknown = set().union(*(expected[n] for n in matrix)) - set(matrix.index)
-    if unknown: raise ValueError(f"the labels name abilities that the profile lacks: {', '.join(sorted(unknown))}")
+    odd = ", ".join(sorted(unknown))
+    if odd: raise ValueError(f"the labels name abilities that the profile lacks: {odd}")
     x, rng = centred(matrix), np.random.default_rng(seed)
     mask = np.array([[a in expected[n] for n in matrix] for a in matrix.index])
     def gap(mask): return x[mask].mean() - x[~mask].mean()

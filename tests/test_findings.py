@@ -110,3 +110,25 @@ def test_a_random_committed_cell_can_be_made_again(capsys):
     with capsys.disabled(): print(f" [{' · '.join(cell)}: mean |new − committed| {(found.new - found.committed).abs().mean():.4f}]", end="")
     assert found.committed.notna().all() and len(found) == 12
     assert (found.new - found.committed).abs().mean() < 0.04 and np.corrcoef(found.new, found.committed)[0, 1] > 0.9   # bfloat16; another batch of the same run may be 0.02 away
+
+def test_the_repeat_is_no_member_of_the_random_regions_family():
+    outcomes = made_up(profile[:, :3], noise=.05)
+    again = outcomes[outcomes.state == "intact"].assign(state="intact-2")
+    alone, beside = (exceeds(df).query("kind == 'random'").set_index(["benchmark", "state"]).q
+                     for df in (outcomes, pd.concat([outcomes, again])))
+    assert len(alone) == 15 and alone.to_numpy() == pytest.approx(beside[alone.index].to_numpy())
+
+def test_missing_scores_and_items_are_an_error_and_no_number():
+    outcomes = made_up(profile[:, :2], n=50)
+    lost = (outcomes.state == "ability-3") & (outcomes.item_id == "007")
+    for bad, words in ((outcomes[~lost], "don't have the same items"),
+                       (outcomes.assign(p_gold=outcomes.p_gold.mask(lost)), "p_gold is missing")):
+        for measure in (decompose, distances, exceeds, split_halves):
+            with pytest.raises(ValueError, match=words): measure(bad)
+
+def test_no_correlation_over_too_few_abilities():
+    few = made_up(profile[:3], n=50)
+    with pytest.raises(ValueError, match="at least 5 abilities, got 3"): reliability(few)
+    matrix = pd.DataFrame(profile, [f"a{i}" for i in range(10)], [f"b{i}" for i in range(6)])
+    with pytest.raises(ValueError, match="4 abilities × 6 benchmarks in common; agreement needs at least 5 × 2"):
+        agreement(matrix.iloc[:4], matrix)
