@@ -26,7 +26,7 @@ from torch.utils.checkpoint import checkpoint
 from tqdm.auto import tqdm
 from transformers.pytorch_utils import Conv1D
 
-from .models import (_stacks, asset, fingerprint, input_device, load_model, mlp_parameters, tree, tree_fault, tree_logits,
+from .models import (asset, fingerprint, input_device, layer_stacks, load_model, mlp_parameters, tree, tree_fault, tree_logits,
                                         weight_values)
 
 # %% ../nbs/01_importance.ipynb #76df6ce0
@@ -267,7 +267,7 @@ def _streamed(model, grads):
         for k in (k for k, p in grads.params.items() if p.device.type == "meta"):
             m, leaf = model.get_submodule(k.rpartition(".")[0]), k.rpartition(".")[2]
             replace(m, "_hf_hook", SequentialHook(m._hf_hook, _Filled(leaf, grads.hook(k))))
-        for layer in (l for _, s in _stacks(model) for l in s if any(p.device.type == "meta" for p in l.parameters())):
+        for layer in (l for _, s in layer_stacks(model) for l in s if any(p.device.type == "meta" for p in l.parameters())):
             def again(*args, _forward=layer.forward, **kwargs): return checkpoint(partial(_forward, **kwargs), *args, use_reentrant=True)
             replace(layer, "forward", again)
         undo.callback(model.get_input_embeddings().register_forward_hook(lambda m, args, out: out.requires_grad_()).remove)
