@@ -16,12 +16,11 @@ import typer
 from typer import Argument, Option
 from typer.core import TyperCommand
 
-# %% ../nbs/26_cli.ipynb #e32c05b4
+# %% ../nbs/26_cli.ipynb #4a3eebf5
 from . import __version__
 from .config import ABILITY_KEYS, KEYS, LIMIT, Config, about, as_limit, check_folder
 from .config import default_folder, known_abilities, load_config, make_config
 from .errors import plainly
-from .run import remake, run_profile, run_states, status, time_left
 from .store import save_cell, write_file
 
 # %% ../nbs/26_cli.ipynb #74cd35d1
@@ -95,7 +94,7 @@ Address = Annotated[str | None, Option(help="Ray cluster to run on, such as auto
 ALL = "abilities, separated by commas; default all ten: " + ", ".join(ABILITY_KEYS)
 LOADING = "loading torch, transformers and lm-eval, which takes some seconds"
 
-# %% ../nbs/26_cli.ipynb #4da21077
+# %% ../nbs/26_cli.ipynb #436c6593
 @verb("profile --model Qwen/Qwen2.5-0.5B-Instruct --tasks arc_easy,piqa --limit 300 --out runs/qwen")
 def profile(
     model: Model = Default.model,
@@ -131,7 +130,8 @@ def _profile(config, out, workers, address, dry_run, replace):
     look_for(config.data_dir, config.questions_dir)
     if not dry_run: check_folder(config, out, replace=replace)
     begin(LOADING)
-    import benchmark_profiling.evaluation   # noqa: F401  what takes long, so that the next word comes after it
+    import benchmark_profiling.evaluation   # noqa: F401  what takes long, before the next word
+    from benchmark_profiling.run import run_profile
     begin(f"loading {config.model}, then the rows of {', '.join(config.tasks)}")
     print(run_profile(config, out, workers, address, dry_run))
 
@@ -151,10 +151,11 @@ def run(
     if store: settings.store = store
     _profile(settings, out or Path("runs") / config.stem, workers, address, dry_run, replace)
 
-# %% ../nbs/26_cli.ipynb #3c0de8d6
+# %% ../nbs/26_cli.ipynb #c0c57432
 @verb("status runs/quickstart", "status")
 def show_status(folder: Annotated[Path, Argument(help="run folder")]):
     "What a run has done and what is left, cell by cell. Exit code 1 if a cell has failed."
+    from benchmark_profiling.run import status, time_left
     table, left = status(folder), time_left(folder)
     wide = table.pivot(index="state", columns="task", values="status").loc[list(dict.fromkeys(table.state))]
     print(wide.to_string())
@@ -168,6 +169,7 @@ def report(folder: Annotated[Path, Argument(help="run folder")]):
     "Make profile, pictures, report and cards again from the stored outcomes, without a model."
     look_for(folder)
     begin("loading pandas and matplotlib")
+    from benchmark_profiling.run import remake
     print(remake(folder))
 
 # %% ../nbs/26_cli.ipynb #6f1fb154
@@ -331,9 +333,10 @@ def signatures(
     print(table.round(3).to_string(index=False))
     print(f"-> {out}")
 
-# %% ../nbs/26_cli.ipynb #21eff32f
+# %% ../nbs/26_cli.ipynb #30593715
 def _from_runs(folders, words):
     "The states of finished runs as models: scores and surprisals."
+    from benchmark_profiling.run import run_states
     from benchmark_profiling.signatures import state_scores
     outcomes, bits, _ = run_states(folders, words)
     return state_scores(outcomes).pivot(index="name", columns="task", values="value"), bits, None

@@ -197,12 +197,12 @@ def unseal(
         except ValueError as e: why = str(e)
     set_aside(path, why)
 
-# %% ../nbs/20_store.ipynb #7e664fbf
+# %% ../nbs/20_store.ipynb #d699b106
 def as_text(
     line: bytes,  # one line of a file
 ) -> str:
     "A line as text; ValueError where it is not UTF-8."
-    if b"\0" in line: raise ValueError("holds zero bytes; save it as UTF-8 (it may be UTF-16, or half written)")
+    if b"\0" in line: raise ValueError("holds zero bytes; save it as UTF-8 (is it UTF-16, or half written?)")
     try: return line.decode()
     except UnicodeDecodeError as e: at, byte = e.start + 1, line[e.start]
     raise ValueError(f"byte {byte:#04x} at {at} is not UTF-8; save the file as UTF-8")

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 from benchmark_profiling import __version__
 from benchmark_profiling.cli import app
 from benchmark_profiling.config import ABILITY_KEYS, make_config
-from benchmark_profiling.errors import in_options, words_for_user, write_log
+from benchmark_profiling.errors import in_options, line_for, words_for_user, write_log
 
 VERBS = "profile run status report generate check importance ablate evaluate signatures".split()
 
@@ -92,6 +92,15 @@ def test_whose_fault_it_is(e, said):
     words = words_for_user(e)
     assert words is None if said is None else words.startswith(said) and "\n" not in words
 
+def test_a_library_that_stumbles_is_named_and_the_traceback_kept(tmp_path):
+    "No `raise` of anybody: a slip in the library, or a file that it did not expect."
+    space = {"__name__": "transformers.tokens"}
+    try: exec("def read(file): return file['added_tokens']\nread({})", space)
+    except KeyError as e: said, words = line_for(e, tmp_path, {}), words_for_user(e)
+    assert words is None
+    assert said.startswith("transformers cannot deal with what it was given (KeyError: 'added_tokens')")
+    assert "added_tokens" in next(tmp_path.glob("bprof-error*.log")).read_text()
+
 def test_a_raise_of_ours_is_for_the_user_and_a_slip_of_the_same_class_is_not():
     from benchmark_profiling import config
     with pytest.raises(ValueError) as said: config.make_config(limit=0)
@@ -102,9 +111,9 @@ def test_a_raise_of_ours_is_for_the_user_and_a_slip_of_the_same_class_is_not():
 
 SLIP = """
 import sys
-from benchmark_profiling import cli
+from benchmark_profiling import cli, run
 def slip(folder): return {}["the key is " + "sk-" + "0123456789abcdef"]
-cli.remake = slip
+run.remake = slip
 cli.app(sys.argv[1:])
 """
 
