@@ -28,14 +28,18 @@ for m in modules:
     os.waitpid(pid, 0)
 """
 
-@pytest.mark.parametrize("missing, fail", [("", []), ("ray,openai,tenacity,IPython,ipywidgets,nbdev", ["writer"])], ids=["everything installed", "no extras"])
+EXTRAS = "ray,openai,tenacity,IPython,ipywidgets,nbdev"
+WRITERS = ["batches", "endpoint", "journal", "writer"]   # these need the extra `llm`
+
+@pytest.mark.parametrize("missing, fail", [("", []), (EXTRAS, WRITERS)], ids=["everything installed", "no extras"])
 def test_every_module_can_be_imported_alone(missing, fail):
     out = subprocess.run([sys.executable, "-c", ALONE, missing, ",".join(MODULES)], capture_output=True, text=True, cwd=ROOT)
     assert out.returncode == 0 and [line.split()[0] for line in out.stdout.splitlines()] == fail, out.stdout + out.stderr[-500:]
 
 def test_no_import_goes_in_a_circle():
     needs = {m: set(re.findall(r"^from \.(\w+) import", (ROOT / "benchmark_profiling" / f"{m}.py").read_text(), re.M)) for m in MODULES}
-    assert not needs["abilities"] and not needs["models"] and not needs["ais"]
+    for lowest in ("states", "store", "config", "errors", "abilities"): assert not needs[lowest], lowest
+    for plain in ("ais", "plots", "report"): assert not needs[plain] & {"models", "evaluation", "ablation", "run"}, plain
     while ready := [m for m, n in needs.items() if not n & needs.keys()]:
         for m in ready: del needs[m]
     assert not needs
@@ -44,6 +48,20 @@ def test_types_and_lint_are_clean():
     for tool in (["mypy"], ["ruff", "check"]):
         out = subprocess.run([BIN / tool[0], *tool[1:]], cwd=ROOT, capture_output=True, text=True)
         assert out.returncode == 0, out.stdout
+
+def test_dir_shows_public_names_only():
+    "What a module imports is not what it offers; the package names its modules, and loads one when asked for it."
+    code = """
+import sys
+import benchmark_profiling as package
+assert dir(package) == ["__version__", *sys.argv[1].split(",")] and "torch" not in sys.modules
+for name in ("store", "config", "errors", "states", "cli"):
+    module = getattr(package, name)
+    assert dir(module) == sorted(module.__all__) and not [n for n in dir(module) if n.startswith("_")], name
+assert "Path" not in dir(package.store) and not hasattr(package, "nothing")
+"""
+    done = subprocess.run([sys.executable, "-c", code, ",".join(MODULES)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 USER = """
 from pathlib import Path
