@@ -67,17 +67,6 @@ class _Cell(NamedTuple):
     var: float              # variance of the AIS
     psi: pd.Series | None   # influence by item; None without outcomes
 
-def _by_item(prof):
-    "(benchmark, ability) -> `_Cell`, for the profiled cells."
-    found = {}
-    for task, rows in prof.frame[prof.frame.status.eq("ok")].groupby("benchmark"):
-        table = None
-        if prof.outcomes is not None:
-            table = score_table(prof.outcomes[prof.outcomes.task == task], task, prof.meta["on"])
-        cells = _without_items(prof, rows) if table is None else _with_items(table, task, rows)
-        found |= {(task, cell.row.ability): cell for cell in cells}
-    return found
-
 def _without_items(prof, rows):
     "Cells of one benchmark, with the variance that their intervals show."
     def variance(r): return ((r.hi - r.lo)/2/stats.t.ppf(1 - prof.alpha/2, r.n - 1))**2
@@ -92,6 +81,18 @@ def _with_items(table, task, rows):
         raise ValueError(f"task {task!r}: the outcomes are not those of this profile; make the profile again")
     psi = pd.DataFrame(found.psi, table.scores.index)
     return [_Cell(r, found.var[i], psi[i]) for i, r in enumerate(rows.itertuples())]
+
+# %% ../nbs/29_comparison.ipynb #94fd8047
+def _by_item(prof):
+    "(benchmark, ability) -> `_Cell`, for the profiled cells."
+    found = {}
+    for task, rows in prof.frame[prof.frame.status.eq("ok")].groupby("benchmark"):
+        table = None
+        if prof.outcomes is not None:
+            table = score_table(prof.outcomes[prof.outcomes.task == task], task, prof.meta["on"])
+        cells = _without_items(prof, rows) if table is None else _with_items(table, task, rows)
+        found |= {(task, cell.row.ability): cell for cell in cells}
+    return found
 
 # %% ../nbs/29_comparison.ipynb #94bbdb1a
 def _difference(key, one, two, alpha):

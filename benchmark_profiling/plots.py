@@ -70,6 +70,7 @@ def _draw_labels(ax, frame, ys, benches):
     ax.set(xlim=(-.5, max(len(benches), 4) - .5), ylim=(max(ys) + room, -.5), xticks=[], yticks=[])
     for side in ax.spines.values(): side.set_visible(False)
 
+# %% ../nbs/24_plots.ipynb #8a8831f7
 def _range_of(values, digits):
     "`−0.02 … +0.05`, or a dash where nothing could be judged."
     if values.notna().sum() == 0: return "–"
@@ -130,6 +131,7 @@ def _draw_bar(ax, scale, abilities, benches):
     bar.ax.yaxis.set_major_formatter(lambda v, _: signed(v))
     bar.ax.tick_params(labelsize=8, length=2)
 
+# %% ../nbs/24_plots.ipynb #0628d25e
 def draw_heatmap(
     frame: pd.DataFrame,     # cells of the abilities, columns as in `ais.COLUMNS`
     controls: pd.DataFrame,  # cells of the controls
@@ -282,6 +284,21 @@ def _say_empty(ax):
     ax.text(.5, 0, "No AIS over 0.05 has an interval\nthat excludes 0.", ha="center", va="center",
             fontsize=14, color="#444444", bbox=dict(facecolor="white", edgecolor="none", alpha=.9), zorder=5)
 
+# %% ../nbs/24_plots.ipynb #b6ee8af8
+def _finish_ribbons(ax, layout, title, sure, unsure, alpha):
+    "Key, headings and limits."
+    unit, all_ends = layout.unit, [y for nodes in layout.nodes for ends in nodes.values() for y in ends]
+    top, foot = min(all_ends), max(all_ends) + .1*unit + .06
+    if sure: _draw_sure_key(ax, foot, alpha)
+    else: _say_empty(ax)
+    if unsure: _draw_unsure_key(ax, foot)
+    ax.set(xlim=(-.02, 1.02), ylim=(foot + .06 + .02*unit, top - .02*unit))
+    ax.axis("off")
+    for p in [*ax.patches, *ax.lines]: p.set_clip_on(False)
+    for x, text in enumerate(("ability", "benchmark")):
+        ax.text(x, top - .03*unit, text, ha="center", va="bottom", fontsize=10, fontweight="bold")
+    ax.set_title(title, fontsize=12, fontweight="bold", pad=22)
+
 def draw_ribbons(
     frame: pd.DataFrame,  # cells of the abilities, columns as in `ais.COLUMNS`
     alpha: float = 0.05,  # 1 - confidence, for the legend
@@ -301,20 +318,6 @@ def draw_ribbons(
     _draw_names(ax, frame, layout, hue)
     _finish_ribbons(ax, layout, frame.model.iloc[0], sure, unsure, alpha)
     return ax
-
-def _finish_ribbons(ax, layout, title, sure, unsure, alpha):
-    "Key, headings and limits."
-    unit, all_ends = layout.unit, [y for nodes in layout.nodes for ends in nodes.values() for y in ends]
-    top, foot = min(all_ends), max(all_ends) + .1*unit + .06
-    if sure: _draw_sure_key(ax, foot, alpha)
-    else: _say_empty(ax)
-    if unsure: _draw_unsure_key(ax, foot)
-    ax.set(xlim=(-.02, 1.02), ylim=(foot + .06 + .02*unit, top - .02*unit))
-    ax.axis("off")
-    for p in [*ax.patches, *ax.lines]: p.set_clip_on(False)
-    for x, text in enumerate(("ability", "benchmark")):
-        ax.text(x, top - .03*unit, text, ha="center", va="bottom", fontsize=10, fontweight="bold")
-    ax.set_title(title, fontsize=12, fontweight="bold", pad=22)
 
 # %% ../nbs/24_plots.ipynb #2ea0d650
 def _draw_cells(ax, cells, color, lw):
@@ -338,6 +341,7 @@ def _limits(cells):
     ends = cells[["first_lo", "first_hi", "second_lo", "second_hi"]].replace([np.inf, -np.inf], np.nan)
     return np.nanmin([ends.min().min(), 0]), np.nanmax([ends.max().max(), .1])
 
+# %% ../nbs/24_plots.ipynb #cd20d4d5
 def draw_comparison(
     c,        # a `Comparison`
     ax=None,  # matplotlib axes; a new figure by default

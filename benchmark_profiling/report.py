@@ -48,6 +48,15 @@ def rise_words(
     if round(hi, 3) <= 0: return f"Perplexity does not rise ({ends})."
     return f"Perplexity rises by {ends}." if round(lo, 3) >= 0 else f"Perplexity changes by {ends}."
 
+# %% ../nbs/25_report.ipynb #316ca923
+def _random_size(run, targets) -> str:
+    "How large the random regions are."
+    number = run["config"].get("controls", 0)
+    if not number: return ""
+    mean = percent(sum(run["k"].values()) / len(run["k"]), 3)
+    return (f"\nRandom regions: {number}, in each tensor as many weights as the abilities' regions have "
+            f"there on average ({mean} of the {targets} in all, however large an ability's own region).")
+
 def region_words(
     run: dict,  # a run's run.json
 ) -> str:
@@ -63,14 +72,6 @@ def region_words(
     return (f"Regions: {_ranking_words(c)}, ranked by Taylor importance on {c['questions']} questions "
             f"an ability ({run['prompt_style']} prompts).\nk: {why}; {sizes} of the {targets}. "
             f"{rise_words(chosen.rise.min(), chosen.rise.max())}{_random_size(run, targets)}")
-
-def _random_size(run, targets) -> str:
-    "How large the random regions are."
-    number = run["config"].get("controls", 0)
-    if not number: return ""
-    mean = percent(sum(run["k"].values()) / len(run["k"]), 3)
-    return (f"\nRandom regions: {number}, in each tensor as many weights as the abilities' regions have "
-            f"there on average ({mean} of the {targets} in all, however large an ability's own region).")
 
 # %% ../nbs/25_report.ipynb #10259266
 def reading(

@@ -119,27 +119,6 @@ def random_words(
     return _random_did(ok, K, alpha) + (FEW if K < 5 else "")
 
 # %% ../nbs/28_words.ipynb #cc1160b7
-def describe(
-    frame: pd.DataFrame,     # cells of the abilities, columns as in `ais.COLUMNS`
-    controls: pd.DataFrame,  # cells of the controls
-    alpha: float = 0.05,     # false discovery rate
-    kinds: Mapping[str, StateKind] | None = None,  # of the controls; None: by their names
-) -> str:
-    "What a profile can and cannot tell, in a few lines."
-    ok, apart, specific = flags(frame, alpha)
-    again = cells_of(controls, kinds, StateKind.REPEAT)
-    again = again[again.status.eq("ok")]
-    lines = [_size_words(frame), _cells_words(frame, ok, apart, specific, alpha),
-             random_words(cells_of(controls, kinds, StateKind.RANDOM), alpha)]
-    if len(again):
-        lines.append("Noise floor: the intact model, evaluated again, has AIS "
-                     f"{signed(again.ais.min(), 4)} to {signed(again.ais.max(), 4)}.")
-    for status, why in STATUS_WORDS.items():
-        off = frame[frame.status.eq(status)]
-        names = ", ".join(sorted(off.benchmark.unique()))
-        if len(off): lines.append(f"{counted(len(off), 'cell')} {status} ({why}): {names}.")
-    return "\n".join(lines + (_width_words(frame[ok]) if ok.any() else []))
-
 def _size_words(frame):
     "Model, abilities, benchmarks, items."
     abilities = counted(frame.ability.nunique(), "ability", "abilities")
@@ -166,6 +145,28 @@ def _width_words(f):
             "is seen four times out of five in the median cell.",
             f"To see AIS = 0.05 takes {span(need.min(), need.max(), '{:,.0f}'.format)} items, "
             "depending on the benchmark (one test at 5 %)."]
+
+# %% ../nbs/28_words.ipynb #bf9993c3
+def describe(
+    frame: pd.DataFrame,     # cells of the abilities, columns as in `ais.COLUMNS`
+    controls: pd.DataFrame,  # cells of the controls
+    alpha: float = 0.05,     # false discovery rate
+    kinds: Mapping[str, StateKind] | None = None,  # of the controls; None: by their names
+) -> str:
+    "What a profile can and cannot tell, in a few lines."
+    ok, apart, specific = flags(frame, alpha)
+    again = cells_of(controls, kinds, StateKind.REPEAT)
+    again = again[again.status.eq("ok")]
+    lines = [_size_words(frame), _cells_words(frame, ok, apart, specific, alpha),
+             random_words(cells_of(controls, kinds, StateKind.RANDOM), alpha)]
+    if len(again):
+        lines.append("Noise floor: the intact model, evaluated again, has AIS "
+                     f"{signed(again.ais.min(), 4)} to {signed(again.ais.max(), 4)}.")
+    for status, why in STATUS_WORDS.items():
+        off = frame[frame.status.eq(status)]
+        names = ", ".join(sorted(off.benchmark.unique()))
+        if len(off): lines.append(f"{counted(len(off), 'cell')} {status} ({why}): {names}.")
+    return "\n".join(lines + (_width_words(frame[ok]) if ok.any() else []))
 
 # %% ../nbs/28_words.ipynb #2d3c7b5d
 KEY = ("** apart from 0 and beyond the random regions   * apart from 0   "

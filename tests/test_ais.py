@@ -508,7 +508,7 @@ def test_imports_without_torch():
 import sys
 class Block:
     def find_spec(self, name, path=None, target=None):
-        if name.split('.')[0] in {'torch', 'transformers', 'datasets', 'matplotlib', 'fastcore'}: raise ImportError(f'blocked: {name}')
+        if name.split('.')[0] in {'torch', 'transformers', 'datasets', 'matplotlib'}: raise ImportError(f'blocked: {name}')
 sys.meta_path.insert(0, Block())
 import benchmark_profiling.ais as a
 print(a.ais([1]*30, [1]*20 + [0]*10, .25).status)"""
