@@ -155,8 +155,8 @@ def counted(
     one: str,          # word for one of them
     many: str = None,  # word for several; default: the first with an s
 ) -> str:
-    "`1 question`, `2 questions`, `0 abilities`."
-    return f"{n} {one if n == 1 else many or one + 's'}"
+    "`1 question`, `2,000 questions`, `0 abilities`."
+    return f"{n:,} {one if n == 1 else many or one + 's'}"
 
 def _places(numbers, unit):
     "`line 3`, `lines 3, 4 and 5`, `lines 3, 4, 5 and 397 more`."

@@ -81,7 +81,7 @@ def generate(
     seed: int = 0,  # another seed gives other questions
     level: Literal["easy", "hard"] = None,  # default: both, in turn
 ) -> Dataset:  # columns: the keys of `FIELDS`
-    "`n` distinct questions of an ability, a key of `ABILITIES`; the first m are `generate(ability, m, seed)`."
+    "`n` distinct questions of an ability (key of `ABILITIES`); the first m are `generate(ability, m, seed)`."
     find_ability(ability)
     _wanted(n, seed, level)
     drawn = _placed(_drawn(ability, seed, level), random.Random(f"{seed}/{ability}"))
