@@ -18,11 +18,10 @@ import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic import ValidationError, ValidationInfo, field_validator
 
+from .abilities import ABILITIES
+
 # %% ../nbs/21_config.ipynb #40c19440
-ABILITY_KEYS = (
-    "analogical_reasoning", "commonsense_causal", "contextual_recall", "deductive_reasoning",
-    "inductive_reasoning", "long_term_knowledge", "quantitative_reasoning", "semantic_relationship",
-    "spatial_reasoning", "temporal_reasoning")
+ABILITY_KEYS = tuple(ABILITIES)
 LIMIT = 50         # items a benchmark, unless told otherwise
 PROTECTED = 0.05   # share of the weights that is out of bounds, because ordinary text needs them most
 

@@ -7,6 +7,8 @@ import pandas as pd
 import pytest
 import yaml
 from datasets import Dataset
+from hypothesis import given, settings, strategies as st
+from typer.testing import CliRunner
 
 from benchmark_profiling import datagen
 from benchmark_profiling.abilities import ABILITIES, FIELDS, LEVELS
@@ -384,6 +386,33 @@ def test_no_file_a_folder_and_an_empty_file(tmp_path):
         load_questions(tmp_path)
     for text in ("", "\n \n"): assert "is empty: it holds no question" in complaint(file_of(tmp_path, text))
 
+def test_the_command_line_says_it_once(tmp_path):
+    from benchmark_profiling.cli import app
+    path = file_of(tmp_path, "id,question", *(f"q{i},What is 1 + {i}?" for i in range(50)), name="own.csv")
+    done = CliRunner().invoke(app, ["check", str(path)])
+    assert done.exit_code and done.output.count("is a JSON object") == 1 and done.output.count("51 lines") == 1
+
+VALUES = st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+                      lambda inner: st.lists(inner, max_size=5) | st.dictionaries(st.text(), inner, max_size=3),
+                      max_leaves=8)
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.fixed_dictionaries({}, optional=dict.fromkeys(FIELDS, VALUES)), min_size=1, max_size=4))
+def test_any_rows_end_in_questions_or_in_a_message(tmp_path_factory, rows):
+    "Some rows are whole but for what was drawn."
+    path = tmp_path_factory.mktemp("any") / "own.jsonl"
+    path.write_text("".join(json.dumps({**OWN, "id": f"q{i}", **row}) + "\n" for i, row in enumerate(rows)))
+    try: ds = load_questions(path)
+    except ValueError as e: assert "own.jsonl" in str(e) and "line" in str(e)
+    else: assert len(ds) == len(rows) and not question_faults(ds[0])
+
+@settings(max_examples=150, deadline=None)
+@given(st.binary(min_size=1, max_size=60))
+def test_any_bytes_end_in_a_message(tmp_path_factory, content):
+    path = tmp_path_factory.mktemp("any") / "own.jsonl"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="own.jsonl"): load_questions(path)
+
 def test_further_fields_are_left_out(tmp_path):
     assert load_questions(file_of(tmp_path, {**OWN, "note": "x"})).to_list() == [OWN]
 
@@ -423,7 +452,7 @@ def largest_right(rows):
     (lambda rows: [placed(q, 0) if i % 3 == 0 else q for i, q in enumerate(rows)], "answer 0 is right in"),
     (every(lambda q: with_right(q, right(q) + " in all")), "longer than the average option"),
     (every(lambda q: with_right(q, right(q) + "!")), "'words' alone finds the right option"),
-    (every(lambda q: {**q, "question": f"{q['question']} ({right(q)})"}), "the question itself names the right"),
+    (every(lambda q: {**q, "question": f"Is it {right(q)}?"}), "the question itself names the right option"),
     (every(lambda q: {**q, "context": f"Somebody said {right(q)}."}), "the context names the right option"),
     (every(lambda q: {**q, "context": HARD}), "Flesch-Kincaid grade"),
     (lambda rows: rows[:10], "10 questions are too few"),
