@@ -132,8 +132,17 @@ def _profile(config, out, workers, address, dry_run, replace):
     begin(LOADING)
     import benchmark_profiling.evaluation   # noqa: F401  what takes long, before the next word
     from benchmark_profiling.run import run_profile
+    from benchmark_profiling.status import show_log
     begin(f"loading {config.model}, then the rows of {', '.join(config.tasks)}")
-    print(run_profile(config, out, workers, address, dry_run))
+    show_log()
+    compute = None if dry_run else _on_ray(workers, address)
+    print(run_profile(config, out, compute=compute, dry_run=dry_run, replace=replace))
+
+def _on_ray(workers, address):
+    "What computes on many machines; None where neither option is given."
+    if not (workers or address): return None
+    from benchmark_profiling.cluster import on_ray
+    return on_ray(workers, address)
 
 # %% ../nbs/26_cli.ipynb #b179767f
 @verb("run configs/paper_llama31_8b.yaml --dry-run", more="\n\n".join(["", " ", "Keys of the file:", *KEYS]))
@@ -155,12 +164,13 @@ def run(
 @verb("status runs/quickstart", "status")
 def show_status(folder: Annotated[Path, Argument(help="run folder")]):
     "What a run has done and what is left, cell by cell. Exit code 1 if a cell has failed."
-    from benchmark_profiling.run import status, time_left
+    from benchmark_profiling.status import standing, status, time_left
     table, left = status(folder), time_left(folder)
     wide = table.pivot(index="state", columns="task", values="status").loc[list(dict.fromkeys(table.state))]
     print(wide.to_string())
     print(", ".join(f"{n} {what}" for what, n in table.status.value_counts().items()))
     for cell in table[table.error != ""].itertuples(): print(f"{cell.state} on {cell.task}: {cell.error}")
+    if said := standing(folder): print(said)
     if left > 0: print(f"about {left / 60:.1f} min left for one process")
     raise typer.Exit(int((table.status == "failed").any()))
 
@@ -336,7 +346,9 @@ def signatures(
 # %% ../nbs/26_cli.ipynb #30593715
 def _from_runs(folders, words):
     "The states of finished runs as models: scores and surprisals."
-    from benchmark_profiling.run import run_states
+    from benchmark_profiling.run_states import run_states
+    from benchmark_profiling.status import show_log
+    show_log()
     from benchmark_profiling.signatures import state_scores
     outcomes, bits, _ = run_states(folders, words)
     return state_scores(outcomes).pivot(index="name", columns="task", values="value"), bits, None

@@ -20,7 +20,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from benchmark_profiling.run import run_states
+from benchmark_profiling.run_states import run_states
 from benchmark_profiling.corpus import word_table
 from benchmark_profiling.population import state_scores
 

@@ -34,7 +34,7 @@ def make(name: str):
     "One model."
     run = Run(make_config(model=name), ROOT / "runs" / ("quickstart" if name.startswith("smollm2") else name))
     regions, questions = run.regions(), held_out_questions(run)
-    style = run.log["prompt_style"]
+    style = run.facts["prompt_style"]
     matrix = specificity(
         run.model, run.tokenizer, regions, questions, style, encoded=held_out_text(run.tokenizer)
     )

@@ -5,11 +5,12 @@ import contextlib, json, multiprocessing, os, random, resource, shutil, signal, 
 from pathlib import Path
 import pytest, yaml
 
-from benchmark_profiling.run import Config, events, read_cell, status
-from benchmark_profiling.store import held
+from benchmark_profiling.config import Config, load_config
+from benchmark_profiling.status import events, status
+from benchmark_profiling.store import held, read_cell
 
 FORK = multiprocessing.get_context("forkserver")
-FORK.set_forkserver_preload(["benchmark_profiling.run", "benchmark_profiling.evaluation", "benchmark_profiling.ablation", "benchmark_profiling.ais",
+FORK.set_forkserver_preload(["benchmark_profiling.run", "benchmark_profiling.grid", "benchmark_profiling.plan", "benchmark_profiling.evaluation", "benchmark_profiling.ablation", "benchmark_profiling.ais",
                              "benchmark_profiling.datagen", "transformers.models.llama.modeling_llama", "matplotlib.pyplot", "seaborn"])
 STATES = ["intact", "spatial_reasoning", "temporal_reasoning", "random-0"]
 
@@ -147,7 +148,10 @@ def test_cells_of_other_weights_are_not_used(undisturbed, settings, tmp_path):
         with torch.no_grad(): model.model.layers[0].mlp.up_proj.weight[0, 0] += .5
         model.save_pretrained(tmp_path / "other"); AutoTokenizer.from_pretrained(settings["model"]).save_pretrained(tmp_path / "other")
         place.config.write_text(yaml.safe_dump(settings | dict(model=str(tmp_path / "other"))))
-        assert place.finish() == 0 and len(place.finished()) == 16
+        assert place.finish() == 1 and "holds a finished profile of another run (model " in place.said()
+        assert place.result() == undisturbed.result()
+        place.run = place.folder / "of-the-other"
+        assert place.finish() == 0 and len(place.finished()) == 8
         assert {p.name for p in undisturbed.store.glob("cells/*/*")} < {p.name for p in place.store.glob("cells/*/*")}
 
 @contextlib.contextmanager
@@ -250,7 +254,7 @@ class Refuse:
         if name.split(".")[0] in ("torch", "transformers", "lm_eval"): raise ModuleNotFoundError(f"No module named '{name}'", name=name)
 sys.meta_path.insert(0, Refuse())
 from benchmark_profiling.cli import app
-from benchmark_profiling.run import read_cell
+from benchmark_profiling.store import read_cell
 from benchmark_profiling.ais import profile, Profile
 run = sys.argv[1]
 again, stored = profile(read_cell(f"{run}/outcomes.parquet"), model=Profile.load(run).meta["model"]), Profile.load(run)
@@ -278,5 +282,4 @@ def test_a_dry_run_computes_and_writes_nothing(undisturbed, settings, tmp_path):
 
 @pytest.mark.parametrize("config", sorted((Path(__file__).parent.parent / "configs").glob("*.yaml")), ids=lambda p: p.stem)
 def test_ready_configs_load(config):
-    from benchmark_profiling.run import load_config
     assert config.read_text().startswith("# ") and load_config(config) != Config(tasks=["none"])

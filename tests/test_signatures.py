@@ -29,7 +29,7 @@ from benchmark_profiling.overlaps import (
     square,
 )
 from benchmark_profiling.population import state_scores
-from benchmark_profiling.run import run_states
+from benchmark_profiling.run_states import run_states
 from benchmark_profiling.signatures import (
     Signature,
     chunks,
