@@ -33,7 +33,7 @@ WRONG = [
     dict(seed=-1), dict(nothing=1),
 ]
 
-@pytest.mark.parametrize("values", WRONG, ids=str)
+@pytest.mark.parametrize("values", WRONG, ids=lambda values: ", ".join(values))
 def test_wrong_values_are_one_line_in_plain_words(values):
     "The field and the value are named; pydantic's words never come through."
     with pytest.raises(ValueError) as e: make_config(**values)
