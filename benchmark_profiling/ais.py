@@ -257,6 +257,7 @@ def _read_meta(folder, data):
                          "make the profile again from its outcomes")
     return {key: value for key, value in meta.items() if key not in ("cells", "control_cells")}
 
+# %% ../nbs/03_ais.ipynb #18ec960c
 @patch(cls_method=True)
 def load(cls: Profile,
     folder,  # what `save` wrote, such as a run's folder

@@ -32,6 +32,16 @@ class RankCorrelation(NamedTuple):
         if np.isnan(self.value): return f"No rank correlation: it takes {MIN_CELLS} common cells that differ"
         return f"Spearman {signed(self.value)} ({signed(self.lo)} to {signed(self.hi)})"
 
+def _weighted(a, b, weights):
+    "Correlations of `a` and `b`, one a row of weights; where one is constant NaN (first row) or left out."
+    weights = weights[weights.sum(1) > 0]
+    w = weights/weights.sum(1, keepdims=True)
+    var_a, var_b, cov = w@a**2 - (w@a)**2, w@b**2 - (w@b)**2, w@(a*b) - (w@a)*(w@b)
+    ok = (var_a > 1e-9) & (var_b > 1e-9)
+    r = cov[ok]/np.sqrt(var_a[ok]*var_b[ok])
+    return r if ok[0] else np.r_[np.nan, r]
+
+# %% ../nbs/29_comparison.ipynb #8f0da180
 def rank_correlation(
     cells: pd.DataFrame,  # ability, benchmark, first, second; one row a cell
     alpha: float,         # 1 - confidence
@@ -50,15 +60,6 @@ def rank_correlation(
     r = _weighted(a, b, np.vstack([np.ones(len(cells)), weights]))
     if np.isnan(r[0]): return nothing
     return RankCorrelation(float(r[0]), *map(float, np.quantile(r, [alpha/2, 1 - alpha/2])))
-
-def _weighted(a, b, weights):
-    "Correlations of `a` and `b`, one a row of weights; where one is constant NaN (first row) or left out."
-    weights = weights[weights.sum(1) > 0]
-    w = weights/weights.sum(1, keepdims=True)
-    var_a, var_b, cov = w@a**2 - (w@a)**2, w@b**2 - (w@b)**2, w@(a*b) - (w@a)*(w@b)
-    ok = (var_a > 1e-9) & (var_b > 1e-9)
-    r = cov[ok]/np.sqrt(var_a[ok]*var_b[ok])
-    return r if ok[0] else np.r_[np.nan, r]
 
 # %% ../nbs/29_comparison.ipynb #63b4b968
 class _Cell(NamedTuple):

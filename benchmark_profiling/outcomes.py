@@ -28,6 +28,7 @@ def _check_numbers(outcomes, column):
     where = f"task {row.task!r}, state {row.state!r}, item {row.item_id!r}"
     raise ValueError(f"{column} must lie in [0, 1], got {row[column]:g} ({where}; {len(odd)} such rows)")
 
+# %% ../nbs/17_outcomes.ipynb #f51ff961
 def check_outcomes(
     outcomes,  # should be tidy: state, task, item_id, score, chance and, if there, p_gold; numbers in [0, 1]
 ) -> None:

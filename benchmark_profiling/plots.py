@@ -260,7 +260,7 @@ def _draw_names(ax, frame, layout, hue):
     for side, (nodes, x, align) in enumerate(zip(layout.nodes, (-.025, 1.025), ("right", "left"))):
         for name, (top, bottom) in nodes.items():
             used, mid = layout.sums[side].get(name, 0), (top + bottom)/2
-            ink = (hue[name] if side == 0 else "#444444") if used else "#cccccc"
+            ink = hue.get(name, "#444444") if used else "#cccccc"   # benchmarks have no hue
             ax.plot([side, side], [mid - used/2, mid + used/2], lw=6, color=ink, solid_capstyle="butt",
                     markersize=4, marker=None if used else "o")
             text = label(name)
@@ -287,8 +287,8 @@ def _say_empty(ax):
 # %% ../nbs/24_plots.ipynb #b6ee8af8
 def _finish_ribbons(ax, layout, title, sure, unsure, alpha):
     "Key, headings and limits."
-    unit, all_ends = layout.unit, [y for nodes in layout.nodes for ends in nodes.values() for y in ends]
-    top, foot = min(all_ends), max(all_ends) + .1*unit + .06
+    unit, ends = layout.unit, np.concatenate([[*nodes.values()] for nodes in layout.nodes])
+    top, foot = ends.min(), ends.max() + .1*unit + .06
     if sure: _draw_sure_key(ax, foot, alpha)
     else: _say_empty(ax)
     if unsure: _draw_unsure_key(ax, foot)
@@ -299,6 +299,7 @@ def _finish_ribbons(ax, layout, title, sure, unsure, alpha):
         ax.text(x, top - .03*unit, text, ha="center", va="bottom", fontsize=10, fontweight="bold")
     ax.set_title(title, fontsize=12, fontweight="bold", pad=22)
 
+# %% ../nbs/24_plots.ipynb #c66a08fe
 def draw_ribbons(
     frame: pd.DataFrame,  # cells of the abilities, columns as in `ais.COLUMNS`
     alpha: float = 0.05,  # 1 - confidence, for the legend

@@ -230,7 +230,8 @@ def html_table(
 ) -> str:
     "The table alone, with the key of its marks."
     def cell(row, apart, specific):
-        style = "font-weight:bold" if apart else "" if is_known(row) else "color:#767676"
+        style = "" if is_known(row) else "color:#767676"
+        if apart: style = "font-weight:bold"
         mark = f'<span style="{style}">{_mark(row, apart, specific)}</span>'
         return f'<td style="text-align:right">{mark}<br><small>{interval_words(row)}</small></td>'
     grid = _grid(frame, alpha, cell).fillna("<td></td>")
