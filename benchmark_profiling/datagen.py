@@ -127,7 +127,8 @@ def _told(path, good, faults):
     bad = len({n for n, _ in faults})
     if bad > 1 and not good and all(isinstance(fault, str) for _, fault in faults):
         n, first = faults[0]
-        return (f"{path}: none of its {bad} lines is a JSON object (line {n}: {first}); "
+        why = first.split(";")[0]
+        return (f"{path} is no JSON Lines file: none of its {bad} lines is a JSON object (line {n}: {why}); "
                 f"write one object a line, with the fields {', '.join(FIELDS)}")
     if len(lines) == 1: return f"{path}, {lines[0]}"
     return f"{path}: {bad} of {counted(bad + good, 'question')} cannot be used\n" + "\n".join(lines)
@@ -136,7 +137,7 @@ def _told(path, good, faults):
 def load_questions(
     path: str | os.PathLike,  # JSON lines (UTF-8) with the keys of `FIELDS`; further fields are left out
 ) -> Dataset:
-    "Read a diagnostic set; a file with any bad line is refused, and all bad lines are named."
+    "Read a diagnostic set (JSON lines, UTF-8); a file with any bad line is refused, all bad lines are named."
     if not isinstance(path, (str, os.PathLike)):
         raise TypeError(f"load_questions takes the name of a file, not a value of type {type(path).__name__}")
     path = Path(path)

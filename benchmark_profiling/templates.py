@@ -11,7 +11,7 @@ import json, random, re
 from functools import lru_cache, partial
 from importlib import resources
 from itertools import permutations, product
-from typing import Callable, NamedTuple
+from typing import Callable, Literal, NamedTuple
 
 from .abilities import ABILITIES, LEVELS, find_ability
 
@@ -30,7 +30,7 @@ def template(
     ability: str,        # key of `ABILITIES`
     question_type: str,  # one of the ability's question types
     name: str = None,    # default: the function's name without underscores at its ends
-    level: str = "hard", # "easy" or "hard"
+    level: Literal["easy", "hard"] = "hard",
 ):
     "Register a function of a `random.Random` that writes (context, question, options), the right one first."
     if question_type not in find_ability(ability).question_types:
