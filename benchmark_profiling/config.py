@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['ABILITY_KEYS', 'LIMIT', 'PROTECTED', 'Names', 'Abilities', 'Fraction', 'Fractions', 'Limits', 'Unions', 'WORDS',
-           'BOUNDS', 'KEYS', 'FREE', 'PLACES', 'nearest', 'as_list', 'as_limit', 'known_abilities', 'Config', 'allowed',
-           'about', 'make_config', 'load_config', 'items_of', 'Change', 'compare', 'finished_run', 'default_folder',
-           'check_folder']
+           'BOUNDS', 'KEYS', 'FREE', 'PLACES', 'nearest', 'shown', 'as_list', 'as_limit', 'known_abilities', 'Config',
+           'allowed', 'about', 'make_config', 'load_config', 'items_of', 'Change', 'compare', 'finished_run',
+           'default_folder', 'check_folder']
 
 # %% ../nbs/21_config.ipynb #8b1f1c7c
 import difflib, itertools, json, os
@@ -34,6 +34,11 @@ def nearest(
     return f"; did you mean '{near[0]}'?" if near else f"; known are {', '.join(known)}"
 
 # %% ../nbs/21_config.ipynb #a4504855
+def shown(value) -> str:
+    "A value as it stands in an error: on one line, and short."
+    text = repr(value)
+    return text if len(text) <= 60 else text[:59] + "…"
+
 def as_list(value):
     "Text with commas as a list; everything else as it is."
     if not isinstance(value, str): return value
@@ -46,16 +51,18 @@ def as_limit(
     text = str(value).strip().lower()
     if value is None or text == "all": return None
     if isinstance(value, bool) or not text.isdecimal() or int(text) < 1:
-        raise ValueError(f"must be a number of items from 1 on, or all, not {value!r}")
+        raise ValueError(f"must be a number of items from 1 on, or all, not {shown(value)}")
     return int(text)
 
 # %% ../nbs/21_config.ipynb #5879560d
 def _once(value): return list(dict.fromkeys(value))
 
+def _all_or_list(value): return list(ABILITY_KEYS) if value == "all" else as_list(value)
+
 def known_abilities(value: list) -> list:
     "Known abilities, each once."
     for a in value:
-        if a not in ABILITY_KEYS: raise ValueError(f"unknown ability '{a}'{nearest(a, ABILITY_KEYS)}")
+        if a not in ABILITY_KEYS: raise ValueError(f"unknown ability {shown(a)}{nearest(a, ABILITY_KEYS)}")
     return _once(value)
 
 # %% ../nbs/21_config.ipynb #b62446b3
@@ -88,7 +95,7 @@ def _unions(value, info: ValidationInfo):
 # %% ../nbs/21_config.ipynb #716c7839
 Names = Annotated[list[str], BeforeValidator(as_list), AfterValidator(_once),
                   Field(min_length=1, title="names, one or more")]
-Abilities = Annotated[list[str], BeforeValidator(as_list), AfterValidator(known_abilities),
+Abilities = Annotated[list[str], BeforeValidator(_all_or_list), AfterValidator(known_abilities),
                       Field(min_length=1, title="abilities, one or more")]
 Fraction = Annotated[float, Field(gt=0, le=1)]
 Fractions = Annotated[list[Fraction], BeforeValidator(as_list), Field(title="numbers above 0 and at most 1")]
@@ -161,7 +168,7 @@ class Config(BaseModel):
     def _no_switch(cls, value, info: ValidationInfo):
         "YAML reads yes and on as true, and true would count as the number 1."
         if isinstance(value, bool) and cls.model_fields[info.field_name or ""].annotation is not bool:
-            raise ValueError(f"must be {allowed(info.field_name)}, not {value}")
+            raise ValueError(f"must be {allowed(info.field_name)}, not {shown(value)}")
         return value
 
 # %% ../nbs/21_config.ipynb #7795cd8b
@@ -202,7 +209,7 @@ def _fault(error: dict) -> str:
         return f"unknown key '{name}'{nearest(str(name), Config.model_fields)}"
     place = ".".join(map(str, [name, *(i for i in where if isinstance(i, int))]))
     if error["type"] == "value_error": return f"{place}: {error['msg'].removeprefix('Value error, ')}"
-    return f"{place}: must be {allowed(name)}, not {error['input']!r}"
+    return f"{place}: must be {allowed(name)}, not {shown(error['input'])}"
 
 def make_config(
     source: Any = None,  # where the settings come from, for the errors
@@ -216,15 +223,24 @@ def make_config(
         raise ValueError((f"{source}: " if source else "") + "; ".join(faults.values())) from None
 
 # %% ../nbs/21_config.ipynb #7247140f
+class _EachOnce(yaml.SafeLoader):
+    "YAML whose keys stand there once; the last of two would win without a word."
+    def construct_mapping(self, node, deep=False):
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1: raise yaml.YAMLError(f"the key {shown(key)} stands there twice")
+        return super().construct_mapping(node, deep)
+
 def load_config(
     path: str | Path,  # a YAML file with the keys of `Config`
 ) -> Config:
     "Read a YAML config; every problem is one clear line."
-    try: values = yaml.safe_load(Path(path).read_text(encoding="utf-8-sig")) or {}
+    try: values = yaml.load(Path(path).read_text(encoding="utf-8-sig"), _EachOnce) or {}
     except OSError as e: raise ValueError(f"cannot read the config {path}: {e.strerror}") from None
     except UnicodeDecodeError: raise ValueError(f"{path} is not UTF-8; save it as UTF-8") from None
     except yaml.YAMLError as e:
-        raise ValueError(f"{path} is not valid YAML: {' '.join(str(e).split())}") from None
+        said = " ".join(str(e).replace(' in "<unicode string>",', "").split())
+        raise ValueError(f"{path} is not valid YAML: {said}") from None
     if not isinstance(values, dict):
         raise ValueError(f"{path} must hold `key: value` lines, not a {type(values).__name__}")
     return make_config(path, **{str(key): value for key, value in values.items()})

@@ -10,7 +10,7 @@ from benchmark_profiling.config import Config, allowed, check_folder, compare, l
     ("{tasks: 'piqa,sciq', limit: {piqa: all, sciq: 3}}", 
         dict(tasks=["piqa", "sciq"], limit={"piqa": None, "sciq": 3})),
     ("tasks: piqa, sciq, piqa", dict(tasks=["piqa", "sciq"])), ("ks: 0.1, 0.2", dict(ks=[0.1, 0.2])),
-    ("abilities: spatial_reasoning", dict(abilities=["spatial_reasoning"])),
+    ("abilities: all", dict()), ("abilities: spatial_reasoning", dict(abilities=["spatial_reasoning"])),
     ("unions: [pairs]", dict(unions="pairs")),
     ("unions: spatial_reasoning+temporal_reasoning",
         dict(unions=[["spatial_reasoning", "temporal_reasoning"]])),
@@ -29,6 +29,7 @@ WRONG = [
     dict(ks=["x"]), dict(share=0),
     dict(unions=[["spatial_reasoning"]]), dict(chat="maybe"), dict(model=7),
     dict(model=None), dict(data_dir=3),
+    dict(model=10**400), dict(limit="x" * 5000), dict(abilities="a\nb"), dict(seed="1\n2"), dict(ks="y" * 900),
     dict(style="closed"), dict(protected=1), dict(track="wandb"), dict(store=[]),
     dict(seed=-1), dict(nothing=1),
 ]
@@ -41,6 +42,14 @@ def test_wrong_values_are_one_line_in_plain_words(values):
     assert [*values][0] in said and "\n" not in said and len(said) < 300, said
     for word in ("Input", "valid", "parse", "Value error", "type=", "List", "constrained"):
         assert word not in said, said
+
+@pytest.mark.parametrize("text", [
+    "1: 2", "null: 3", "? [a]\n: b", "a: &x [*x]", "- a", "text", "!!python/object:os.system x", "limit: 2026-01-01",
+    "limit: 1\nlimit: 2", "\t- a", "k: .1\n...\nk: .2", "\0", "---\na: 1\n---\nb: 1", "limit: {a: 1, a: 2}", "k: &k [*k]"])
+def test_any_text_ends_in_one_line_that_names_the_file(text, tmp_path):
+    (tmp_path / "c.yaml").write_text(text)
+    with pytest.raises(ValueError) as e: load_config(tmp_path / "c.yaml")
+    assert "c.yaml" in str(e.value) and "\n" not in str(e.value) and "unicode string" not in str(e.value)
 
 def test_settings_in_a_dict_are_not_taken_for_none():
     with pytest.raises(ValueError, match=r"make_config\(\*\*settings\)"): make_config(dict(limit=3))
