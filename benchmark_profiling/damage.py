@@ -8,6 +8,7 @@ __all__ = ['PROMPTS', 'NotFinite', 'held_out_text', 'perplexity', 'continuations
 
 # %% ../nbs/17_damage.ipynb #18e4b136
 import math
+import warnings
 from contextlib import contextmanager
 
 import numpy as np
