@@ -127,7 +127,7 @@ def _told(path, good, faults):
     bad = len({n for n, _ in faults})
     if bad > 1 and not good and all(isinstance(fault, str) for _, fault in faults):
         n, first = faults[0]
-        why = first.split(";")[0]
+        why = first.removesuffix("; the file may be half written")
         return (f"{path} is no JSON Lines file: none of its {bad} lines is a JSON object (line {n}: {why}); "
                 f"write one object a line, with the fields {', '.join(FIELDS)}")
     if len(lines) == 1: return f"{path}, {lines[0]}"
