@@ -18,9 +18,10 @@ import torch.nn.functional as F
 from tqdm.auto import tqdm
 
 from .ablation import ablated
-from .importance import (_groups, _size, answer_nll, batches, encode_options, encode_text,
-                                            option_scores, ordinary_text)
-from .models import input_device, tree_fault
+from .importance import ordinary_text
+from .models import input_device
+from .prompts import (answer_nll, batches, encode_options, encode_text, group_by_size,
+                                         option_scores, option_tokens, tree_fault)
 from .region import Region
 
 # %% ../nbs/17_damage.ipynb #66afddb5
@@ -124,7 +125,7 @@ def choice_loss(
     options = [encode_options(tokenizer, q, style) for q in questions]
     right = [q["answer"] for q in questions]
     trees, total = tree_fault(model) is None, 0.0
-    for g in _groups([_size(o, trees) for o in options], budget):
+    for g in group_by_size([option_tokens(o, trees) for o in options], budget):
         scores = option_scores(model, [options[i] for i in g], trees).cpu()
         gold = torch.tensor([right[i] for i in g])
         each = F.cross_entropy(scores, gold, reduction="none")

@@ -17,8 +17,8 @@ import pandas as pd
 import torch
 from lm_eval.api.model import LM
 
-from .models import tree
 from .packing import Continued, NotFinite, PackedLM, pack, reuse_fault, window_fault
+from .prompts import tree
 from .rows import SUITES, WHEEL, WHEEL_ROWS, choose, find_rows, one_line, quiet, splits, task_config, task_files
 from .store import read_jsonl
 from .tasks import Item, ItemTask, load_tasks, main_metric

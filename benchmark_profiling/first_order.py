@@ -12,9 +12,8 @@ import pandas as pd
 import torch
 
 from .evaluation import PackedLM, gold_probability, load_tasks, quiet
-from .importance import (Encoded, _backward, _GradientSum, _groups, _OnlyGradientsFor, _size,
-                                            _streamed, _values, _Work, option_scores)
-from .models import tree_fault
+from .gradients import GradientSum, OnlyGradientsFor, Work, backward, streamed, values_of
+from .prompts import Encoded, group_by_size, option_scores, option_tokens, tree_fault
 from .region import Region
 
 # %% ../nbs/52_first_order.ipynb #5a1ee01b
@@ -62,12 +61,12 @@ def score_gradient(
     "Gradient of a benchmark's mean `p_gold`."
     with quiet(): lm = PackedLM(pretrained=model, tokenizer=tokenizer)
     items, trees, done = encode_items(lm, tasks), tree_fault(model) is None, 0.0
-    work = _Work(lambda group: _probabilities(model, [items[i] for i in group], trees),
-                 [_size(i.options, trees) for i in items], [i.item.id for i in items], tasks[0].benchmark)
-    with _OnlyGradientsFor(model, params), _GradientSum(params) as grads, _streamed(model, grads):
+    work = Work(lambda group: _probabilities(model, [items[i] for i in group], trees),
+                 [option_tokens(i.options, trees) for i in items], [i.item.id for i in items], tasks[0].benchmark)
+    with OnlyGradientsFor(model, params), GradientSum(params) as grads, streamed(model, grads):
         for same in _alike(items):
-            for g in _groups([work.sizes[n] for n in same], budget):
-                done += _backward(model, work, [same[i] for i in g], len(items), grads)
+            for g in group_by_size([work.sizes[n] for n in same], budget):
+                done += backward(model, work, [same[i] for i in g], len(items), grads)
     return grads.total, done / len(items)
 
 # %% ../nbs/52_first_order.ipynb #9844436e
@@ -94,7 +93,7 @@ def first_order(
         mine = [t for t in tasks if t.benchmark == benchmark]
         gradient, base = score_gradient(model, tokenizer, mine, params, budget)
         chance = sum(i.chance for t in mine for i in t.items) / sum(len(t.items) for t in mine)
-        rate = {n: g.view(-1).cpu() * _values(model, n, params[n]).view(-1).cpu() for n, g in gradient.items()}
+        rate = {n: g.view(-1).cpu() * values_of(model, n, params[n]).view(-1).cpu() for n, g in gradient.items()}
         for name, region in regions.items():
             drop, above = _predicted(rate, region), base - chance
             rows.append((benchmark, name, base, chance, drop, drop / above if above > 0 else float("nan")))

@@ -19,7 +19,8 @@ from lm_eval.models.utils import normalize_gen_kwargs
 from tqdm.auto import tqdm
 from transformers import DynamicCache, LogitsProcessor, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
 
-from .models import input_device, logit_gap, tree, tree_fault, tree_logits
+from .models import input_device
+from .prompts import logit_gap, tree, tree_fault, tree_logits
 
 # %% ../nbs/19_packing.ipynb #e4f05bf0
 @dataclass

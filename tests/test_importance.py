@@ -3,12 +3,13 @@ import pytest, torch
 import torch.nn.functional as F
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from benchmark_profiling import importance as module
+from benchmark_profiling import prompts as module
 from benchmark_profiling.datagen import generate
-from benchmark_profiling.importance import (ESTIMATORS, STYLES, Encoded, Scores, _GradientSum, answer_accuracy, answer_nll, answerability,
-                                            choose_style, concentration, encode, encode_options, encode_text, importance, option_scores,
-                                            ordinary_text, render, text_importance)
+from benchmark_profiling.gradients import GradientSum
+from benchmark_profiling.importance import ESTIMATORS, Scores, concentration, importance, ordinary_text, text_importance
 from benchmark_profiling.models import load_model, mlp_parameters, target_parameters, weights_hash
+from benchmark_profiling.prompts import (STYLES, Encoded, answer_accuracy, answer_nll, answerability, choose_style, encode,
+                                         encode_options, encode_text, option_scores, render)
 
 @pytest.fixture(scope="module")
 def questions(): return list(generate("long_term_knowledge", 5, seed=3))
@@ -43,7 +44,7 @@ def test_closed_form_on_a_two_layer_toy():
     torch.manual_seed(0)
     W, V = torch.nn.Linear(3, 4, bias=False), torch.nn.Linear(4, 1, bias=False)
     toy, x, y = torch.nn.Sequential(W, V), torch.randn(6, 3), torch.randn(6, 1)
-    with _GradientSum(dict(toy.named_parameters())) as g:
+    with GradientSum(dict(toy.named_parameters())) as g:
         for rows in (slice(0, 2), slice(2, 6)): (((toy(x[rows]) - y[rows]) ** 2).sum() / 6).backward()   # two batches, one mean
     r = 2 * (x @ W.weight.T @ V.weight.T - y).detach() / 6
     assert torch.allclose(g.total["0.weight"], V.weight.T @ r.T @ x, atol=1e-5)
@@ -211,6 +212,28 @@ def test_an_infinite_gradient_names_question_and_layer(tiny, questions):
     for budget in (1, 4096):
         with pytest.raises(ValueError, match=f"gradient of question {bad} is not finite at model.layers.0.mlp.gate_proj.weight"):
             importance(model, tok, questions, budget=budget)
+
+@pytest.mark.parametrize("trees", [True, False])
+def test_scores_that_are_not_finite_are_named_and_not_counted(tiny, questions, monkeypatch, trees):
+    "argmax returns the first NaN: a model that overflows would be right wherever option 0 is."
+    model, tok = tiny
+    if not trees: monkeypatch.setattr(module, "tree_fault", lambda model: "no trees")
+    model.model.layers[1].mlp.up_proj.weight.data[0, 0] = float("nan")
+    for f in (answer_accuracy, choose_style, answerability):
+        with pytest.raises(ValueError, match=f"question {questions[0]['id'][:4]}.*not finite.*float32"): f(model, tok, questions)
+
+@pytest.mark.parametrize("wrong, says", [
+    (dict(questions="spatial_reasoning"), r"not 'spatial_reasoning'; use questions=generate\('spatial_reasoning', 100\)"),
+    (dict(questions=["What?"]), "row 0 of the questions is a str, not a dict"),
+    (dict(questions=[dict(id="a", question="?")]), "row 0 of the questions has no context"),
+    (dict(questions=dict(id="a")), "a list of rows"),
+    (dict(params="attention"), r"not 'attention'; use params=target_parameters\(model, 'attention'\)"),
+    (dict(params=[1]), "not a list"), (dict(params={"w": torch.ones(2, 2)}), "name -> parameter")])
+def test_wrong_types_say_what_is_expected(tiny, questions, wrong, says):
+    with pytest.raises(ValueError, match=says) as e: importance(*tiny, **dict(dict(questions=questions), **wrong))
+    assert "\n" not in str(e.value)
+    if "params" in wrong:
+        with pytest.raises(ValueError, match=says): text_importance(tiny[0], encode_text(tiny[1], ["a b c d"]), **wrong)
 
 def test_chat_template_without_a_second_beginning(tiny, questions):
     model, tok = tiny

@@ -207,7 +207,8 @@ def test_targets_that_make_no_sense():
 
 def test_trees_are_trusted_in_bfloat16_and_a_lost_mask_is_still_seen(monkeypatch):
     "Rounding moves single logits of the embedded model by a quarter of a standard deviation; a mask that is ignored moves all of them."
-    from benchmark_profiling.models import load_model, tree_fault
+    from benchmark_profiling.models import load_model
+    from benchmark_profiling.prompts import tree_fault
     model, _ = load_model("smollm2-135m-instruct", "bfloat16")
     assert tree_fault(model) is None
     real = model.forward
