@@ -61,45 +61,35 @@ def right_ones(answer: str, options: list[str]) -> list[int]:
 # %% ../nbs/46_acceptance.ipynb #5445cbc1
 def without_labels(options, answer):
     "Options and answer without the letters A to D in front, if all four have them."
-    if [m and m[1].lower() for m in map(_LABEL.match, options)] != list("abcd"):
-        return options, answer
+    if [m and m[1].lower() for m in map(_LABEL.match, options)] != list("abcd"): return options, answer
     return [_LABEL.sub("", o) for o in options], _LABEL.sub("", answer)
 
 
 def wrong_form(q, options, answer):
     "What is wrong with a question whose fields are there, or None."
     shown = [plain(o) for o in options]
-    if not all([*shown, plain(answer), plain(q.question)]):
-        return "an empty text"
-    if re.search(r"[\ud800-\udfff]", " ".join([q.context, q.question, *options])):
-        return "half a character"
-    if len(set(shown)) < 4:
-        return "two options are the same"
-    if any(_REFERS.search(o) for o in shown):
-        return "an option speaks of other options"
+    if not all([*shown, plain(answer), plain(q.question)]): return "an empty text"
+    if re.search(r"[\ud800-\udfff]", " ".join([q.context, q.question, *options])): return "half a character"
+    if len(set(shown)) < 4: return "two options are the same"
+    if any(_REFERS.search(o) for o in shown): return "an option speaks of other options"
 
-
+# %% ../nbs/46_acceptance.ipynb #5cd0fa9c
 def judge(
     raw: dict,  # an object from a reply
 ) -> tuple:
     "((context, question, right option, wrong options), None), or (None, what is wrong)."
-    if isinstance(raw.get("answer"), list):
-        raw = {**raw, "answer": " and ".join(map(str, raw["answer"]))}
-    try:
-        q = Question.model_validate(raw)
+    if isinstance(raw.get("answer"), list): raw = {**raw, "answer": " and ".join(map(str, raw["answer"]))}
+    try: q = Question.model_validate(raw)
     except ValidationError as e:
         return None, "a field is missing" if e.errors()[0][
             "type"
         ] == "missing" else "a field has the wrong type"
     options, answer = [o.strip() for o in q.options], q.answer.strip()
-    if len(options) != 4:
-        return None, "not four options"
+    if len(options) != 4: return None, "not four options"
     options, answer = without_labels(options, answer)
-    if why := wrong_form(q, options, answer):
-        return None, why
+    if why := wrong_form(q, options, answer): return None, why
     right = right_ones(answer, options)
-    if len(right) != 1:
-        return None, "two right answers" if right else "the answer is no option"
+    if len(right) != 1: return None, "two right answers" if right else "the answer is no option"
     wrong = options[: right[0]] + options[right[0] + 1 :]
     return (q.context.strip(), q.question.strip(), options[right[0]], wrong), None
 
@@ -157,8 +147,7 @@ def candidates(self: Pool, got) -> list:
         self.rejected["reply cut off" if got["end"] == "length" else "no question in the reply"] += 1
     for q, why in map(judge, found):
         why = why or self.known(q)
-        if why:
-            self.rejected[why] += 1
+        if why: self.rejected[why] += 1
         else:
             self.seen |= marks_of(*q)
             fresh.append(q)
@@ -169,14 +158,11 @@ def candidates(self: Pool, got) -> list:
 def known(self: Pool, q):
     "Why a well-formed question is not new, or None."
     marks = marks_of(*q)
-    if marks & self.copies:
-        return "copy of an example"
-    if marks & self.seen:
-        return "duplicate"
-    if self.needs_passage and not q[0]:
-        return "no passage"
+    if marks & self.copies: return "copy of an example"
+    if marks & self.seen: return "duplicate"
+    if self.needs_passage and not q[0]: return "no passage"
 
-
+# %% ../nbs/46_acceptance.ipynb #b5a946b6
 @patch
 def confirmed(self: Pool, ask, got) -> list:
     "The candidates that a solver found the keyed option of."
@@ -184,12 +170,9 @@ def confirmed(self: Pool, ask, got) -> list:
     labels = labels_in(got["text"], len(candidates))
     for i, q in enumerate(candidates):
         said = labels[i].answer if i in labels else None
-        if said == as_shown(q)[1]:
-            fresh.append(q)
-        elif said:
-            self.rejected["none or several right" if said == "?" else "solved differently"] += 1
-        else:
-            self.rejected["not solved"] += 1
+        if said == as_shown(q)[1]: fresh.append(q)
+        elif said: self.rejected["none or several right" if said == "?" else "solved differently"] += 1
+        else: self.rejected["not solved"] += 1
     return fresh
 
 
@@ -200,8 +183,7 @@ def take(self: Pool, ask, got) -> tuple[int, int]:
     if ask.get("verify") and fresh:
         self.waiting[got["got"]] = ask, got, fresh
         return 0, len(fresh)
-    if "of" in ask:
-        ask, got, _ = self.waiting.pop(ask["of"])
+    if "of" in ask: ask, got, _ = self.waiting.pop(ask["of"])
     source = f"llm:{ask['model']}:{ask['version']}:{got['date']}"
     self.rows += [(ask["type"], source, *q) for q in fresh]
     return len(fresh), 0
@@ -215,8 +197,7 @@ def as_rows(
     "Taken questions as rows of a diagnostic set, right options evenly spread."
     r, rows = random.Random(f"{seed}/{ability}"), []
     for i, (kind, source, context, question, right, wrong) in enumerate(taken):
-        if i % 4 == 0:
-            block = r.sample(range(4), 4)
+        if i % 4 == 0: block = r.sample(range(4), 4)
         place, wrong = block[i % 4], r.sample(wrong, 3)
         text = json.dumps([context, question, right, sorted(wrong)])
         digest = hashlib.blake2b(text.encode(), digest_size=6).hexdigest()

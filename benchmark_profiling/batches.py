@@ -13,8 +13,9 @@ from itertools import islice
 import openai
 
 from .datagen import ABILITIES
-from .endpoint import LLM, dollars, safely, unpack
+from .endpoint import LLM, safely, unpack
 from .instructions import Questions, prompt_version, write_prompt
+from .journal import dollars
 from .writer import Written, check_job, finish, job_files
 
 # %% ../nbs/48_batches.ipynb #30547a7f
@@ -25,8 +26,7 @@ def last_batch(ledger):
     "What the journal says of the batch that was sent last and not collected yet."
     batch = None
     for r in ledger.records:
-        if "batch" in r and "ask" not in r:
-            batch = None if r.get("collected") else {**(batch or {}), **r}
+        if "batch" in r and "ask" not in r: batch = None if r.get("collected") else {**(batch or {}), **r}
     return batch
 
 
@@ -40,8 +40,7 @@ def find_batch(ledger, client, batch):
     "The number of a batch whose sending was interrupted; its requests are set free if it never arrived."
     sent = safely(ledger.llm, lambda: list(islice(client.batches.list(), 1000)))
     found = next((b.id for b in sent if (b.metadata or {}).get("mark") == batch["batch"]), None)
-    if not found:
-        drop(ledger, batch["batch"], "never sent")
+    if not found: drop(ledger, batch["batch"], "never sent")
     ledger.add({"batch": batch["batch"], **({"id": found} if found else {"collected": True})})
     return found
 
@@ -55,8 +54,7 @@ def reserve_batch(ledger, pool, ability, n, per_request, seed, mark):
         ask = ledger.reserve(
             prompt, Questions, discount=0.5, batch=mark, **what, version=prompt_version(ability)
         )
-        if ask is None:
-            break
+        if ask is None: break
         asks.append(ask)
         request = {"custom_id": f"{mark}-{ask}", "method": "POST", "url": "/v1/chat/completions"}
         lines.append(json.dumps({**request, "body": ledger.llm.body(prompt, Questions)}))
@@ -91,8 +89,7 @@ def submit_batch(
         llm.client(openai.OpenAI, max_retries=3) as client,
     ):
         batch = last_batch(ledger)
-        if batch and (known := batch.get("id") or find_batch(ledger, client, batch)):
-            return known
+        if batch and (known := batch.get("id") or find_batch(ledger, client, batch)): return known
         for mark in {a["batch"] for a in ledger.open.values() if "batch" in a}:
             drop(ledger, mark, "never sent")  # cut off
         mark, have = f"bprof-{os.urandom(6).hex()}", len(pool.rows)
@@ -113,26 +110,20 @@ def replies_in(data: bytes) -> list[dict]:
     "The objects on the lines of a file of answers; a line that is none is passed over."
     found = []
     for line in data.split(b"\n"):
-        try:
-            reply = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(reply, dict):
-            found.append(reply)
+        try: reply = json.loads(line)
+        except ValueError: continue
+        if isinstance(reply, dict): found.append(reply)
     return found
 
-
+# %% ../nbs/48_batches.ipynb #293ee0f8
 def fetch(ledger, pool, client, batch, state):
     "Put the answers of a finished batch in the journal."
     mark = batch["batch"]
     for name in filter(None, (state.output_file_id, state.error_file_id)):
         for reply in replies_in(safely(ledger.llm, lambda: client.files.content(name).content)):
-            try:
-                number = int(str(reply.get("custom_id")).removeprefix(f"{mark}-"))
-            except ValueError:
-                continue
-            if ledger.open.get(number, {}).get("batch") != mark:
-                continue
+            try: number = int(str(reply.get("custom_id")).removeprefix(f"{mark}-"))
+            except ValueError: continue
+            if ledger.open.get(number, {}).get("batch") != mark: continue
             answer = reply.get("response") if isinstance(reply.get("response"), dict) else {}
             if answer.get("status_code") == 200:
                 pool.take(ledger.asks[number], ledger.settle(number, **unpack(answer.get("body"))))

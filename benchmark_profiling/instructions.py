@@ -125,9 +125,7 @@ KINDS = {
         "Write the first pair and the beginning of the second in one sentence; the options complete the "
         "second pair."
     ),
-    "everyday_cause_effect": (
-        "Ask in turn for effects, causes, reasons and ways to prevent something."
-    ),
+    "everyday_cause_effect": ("Ask in turn for effects, causes, reasons and ways to prevent something."),
     "single_fact_recall": (
         "One sentence of the passage is enough to answer; which one is not obvious from the question's "
         "words alone."
@@ -142,9 +140,7 @@ KINDS = {
     "pattern_completion": (
         "Use number series, letter series, made-up words, shapes told in words, or inputs with outputs."
     ),
-    "world_fact": (
-        "Ask for one fact in one sentence. Go through many fields; do not stay with capitals."
-    ),
+    "world_fact": ("Ask for one fact in one sentence. Go through many fields; do not stay with capitals."),
     "number_facts": (
         "Ask in one sentence for a number that everybody learns, or for one small step with it: how many, "
         "how much, which is more, half, twice."
@@ -160,24 +156,20 @@ KINDS = {
         "Ask in one sentence where a familiar thing is, what shape it has, or which way it moves. A "
         "picture in the head is enough."
     ),
-    "spatial_relation": (
-        "Use rows, grids, compass walks, stacks, rooms, and views from another side."
-    ),
+    "spatial_relation": ("Use rows, grids, compass walks, stacks, rooms, and views from another side."),
     "familiar_times": (
         "Ask in one sentence when familiar things happen, how long they take, or what comes next in a day, "
         "a week or a year."
     ),
-    "temporal_order": (
-        "Use stories told out of order, time tables, durations that overlap, and dates."
-    ),
+    "temporal_order": ("Use stories told out of order, time tables, durations that overlap, and dates."),
 }
 
 # %% ../nbs/45_instructions.ipynb #325b9637
-_STRICT = {"additionalProperties": False}
+_STRICT = ConfigDict(json_schema_extra={"additionalProperties": False}, coerce_numbers_to_str=True)
 
 class Question(BaseModel):
     "One question, as the model writes it."
-    model_config = ConfigDict(json_schema_extra=_STRICT, coerce_numbers_to_str=True)
+    model_config = _STRICT
     context: str
     question: str
     options: list[str]
@@ -185,7 +177,7 @@ class Question(BaseModel):
 
 class Questions(BaseModel):
     "The reply to a request for questions."
-    model_config = ConfigDict(json_schema_extra=_STRICT)
+    model_config = _STRICT
     questions: list[Question]
 
 # %% ../nbs/45_instructions.ipynb #a5c10735
@@ -248,7 +240,7 @@ def prompt_version(
 class Label(BaseModel):
     "What a solver says about one question."
 
-    model_config = ConfigDict(json_schema_extra=_STRICT, coerce_numbers_to_str=True)
+    model_config = _STRICT
     item: int
     ability: str
     answer: str
@@ -257,7 +249,7 @@ class Label(BaseModel):
 class Labels(BaseModel):
     "The reply to a request to solve questions."
 
-    model_config = ConfigDict(json_schema_extra=_STRICT)
+    model_config = _STRICT
     labels: list[Label]
 
 

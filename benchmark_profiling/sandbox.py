@@ -47,8 +47,7 @@ def _start(program, tests, folder):
     process = subprocess.Popen(command, cwd=folder, env=env, start_new_session=True, **pipes)
     os.close(reading)
     for pipe, job in ((process.stdin, program), (os.fdopen(writing, "wb"), tests)):
-        with contextlib.suppress(BrokenPipeError), pipe:
-            pipe.write(json.dumps(job).encode())
+        with contextlib.suppress(BrokenPipeError), pipe: pipe.write(json.dumps(job).encode())
     return process
 
 # %% ../nbs/60_sandbox.ipynb #60df6da3
@@ -68,8 +67,7 @@ def run_program(
     with _slots, tempfile.TemporaryDirectory() as folder:
         process = _start(rules | {"code": code}, rules | judging, folder)
         try: report, late = _hear(process, time.monotonic() + 3*timeout)
-        finally:
-            _end(process)
+        finally: _end(process)
     return _verdict(report, late)
 
 
@@ -86,8 +84,7 @@ def _hear(process, deadline):
     with selectors.DefaultSelector() as wait:
         wait.register(process.stdout, selectors.EVENT_READ)
         while not said.endswith(b"\n"):
-            if not wait.select(max(0, deadline - time.monotonic())):
-                return {}, True
+            if not wait.select(max(0, deadline - time.monotonic())): return {}, True
             part = os.read(process.stdout.fileno(), 4096)
             if not part:  # the judge itself came to an end
                 process.wait()
@@ -95,7 +92,7 @@ def _hear(process, deadline):
             said += part
     return json.loads(said), False
 
-
+# %% ../nbs/60_sandbox.ipynb #1056e105
 def _verdict(report, late):
     "The outcome from the judge's report, or from how the processes ended without one."
     if "layer" in report:
@@ -105,15 +102,11 @@ def _verdict(report, late):
             f"the tests hand the program a {report['test']} of their own, which cannot leave their "
             "process; they can hand over plain values, functions and iterators"
         )
-    if "passed" in report:
-        return Outcome(True, "passed")
-    if "why" in report:
-        return Outcome(False, report["why"])
+    if "passed" in report: return Outcome(True, "passed")
+    if "why" in report: return Outcome(False, report["why"])
     code = report.get("gone")
-    if code is None:
-        code = -signal.SIGKILL  # it went on, and we ended it
-    if late or code == -signal.SIGXCPU:
-        return Outcome(False, "timeout")
+    if code is None: code = -signal.SIGKILL  # it went on, and we ended it
+    if late or code == -signal.SIGXCPU: return Outcome(False, "timeout")
     return Outcome(False, "exited early" if code >= 0 else f"killed ({signal.Signals(-code).name})")
 
 # %% ../nbs/60_sandbox.ipynb #8d79ae6b
