@@ -29,7 +29,7 @@ for m in modules:
 """
 
 EXTRAS = "ray,openai,tenacity,IPython,ipywidgets,nbdev"
-WRITERS = ["batches", "endpoint", "journal", "writer"]   # these need the extra `llm`
+WRITERS = ["batches", "endpoint", "writer"]   # these need the extra `llm`
 
 @pytest.mark.parametrize("missing, fail", [("", []), (EXTRAS, WRITERS)], ids=["everything installed", "no extras"])
 def test_every_module_can_be_imported_alone(missing, fail):
