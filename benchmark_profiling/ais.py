@@ -25,7 +25,7 @@ from .intervals import (
 from .outcomes import (
     CONTROL_KINDS, check_kinds, check_outcomes, recorded_states, score_table, states_of)
 from .states import StateKind
-from .store import write_file
+from .store import read_json, write_file
 from .words import as_html, as_text, describe, diagnose
 
 # %% ../nbs/03_ais.ipynb #aa1fbcbe
@@ -241,7 +241,7 @@ def _recorded_kinds(folder, names):
     "What a run says its states are for, in its folder or the one above; None without such a record."
     for place in (folder, folder.parent):
         if not (place/"run.json").exists(): continue
-        run = json.loads((place/"run.json").read_text())
+        run = read_json(place/"run.json")
         if not run.get("states"): return None
         return {name: facts["kind"] for name, facts in recorded_states(run, names).items()}
     return None

@@ -9,7 +9,6 @@ __all__ = ['MIN_ABILITIES', 'LoadedRun', 'load_run', 'Losses', 'losses_of', 'spl
 
 # %% ../nbs/04_findings.ipynb #6ed2db1b
 import itertools
-import json
 from pathlib import Path
 from typing import Mapping, NamedTuple
 
@@ -21,6 +20,7 @@ from .ais import Profile, profile
 from .intervals import bh
 from .outcomes import CONTROL_KINDS, check_kinds, recorded_states, score_table, states_of
 from .states import StateKind
+from .store import read_json
 
 # %% ../nbs/04_findings.ipynb #4bd1c4c0
 class LoadedRun(NamedTuple):
@@ -38,7 +38,7 @@ def load_run(
     for name in ("run.json", "outcomes.parquet"):
         if (folder / name).exists(): continue
         raise FileNotFoundError(f"{folder} is not a finished run: {name} is missing")
-    about = json.loads((folder / "run.json").read_text())
+    about = read_json(folder / "run.json")
     outcomes = pd.read_parquet(folder / "outcomes.parquet")
     kinds = {name: facts["kind"] for name, facts in recorded_states(about, outcomes.state.unique()).items()}
     made = profile(outcomes, model=about["config"]["model"], kinds=kinds)

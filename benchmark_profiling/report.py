@@ -23,6 +23,7 @@ from .ais import Profile
 from .config import PROTECTED
 from .outcomes import recorded_states
 from .states import StateKind
+from .store import read_json
 from .words import (
     cells_of, counted, html_table, label, percent, signed, span, why_unjudged)
 
@@ -158,7 +159,7 @@ def write_cards(
     folder,  # of a finished run
 ) -> dict:
     "Benchmark -> its card."
-    p, run = Profile.load(folder), json.loads((Path(folder) / "run.json").read_text())
+    p, run = Profile.load(folder), read_json(Path(folder) / "run.json")
     return {name: card(p, name, run) for name in sorted(p.frame.benchmark.unique())}
 
 # %% ../nbs/25_report.ipynb #058364d5
@@ -327,7 +328,7 @@ def report_html(
     "One self-contained page: words, pictures, tables that sort, diagnosis, provenance, how to cite it."
     folder = Path(folder)
     p, exact = Profile.load(folder), Profile.load(folder / "accuracy")
-    run = json.loads((folder / "run.json").read_text())
+    run = read_json(folder / "run.json")
     source = {k: v for k, v in run.items() if k not in ("calibration", "config", "states")}
     pictures = {name: (folder / f"{name}.png").read_bytes() for name in ("heatmap", "ribbons")}
     sections = [

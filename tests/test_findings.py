@@ -155,3 +155,8 @@ def test_no_correlation_over_too_few_abilities():
     matrix = pd.DataFrame(profile, [f"a{i}" for i in range(10)], [f"b{i}" for i in range(6)])
     with pytest.raises(ValueError, match="4 abilities × 6 benchmarks in common; agreement needs at least 5"):
         agreement(matrix.iloc[:4], matrix)
+
+def test_a_damaged_run_is_named(tmp_path):
+    (tmp_path / "outcomes.parquet").touch()
+    (tmp_path / "run.json").write_text('{"config": ')
+    with pytest.raises(ValueError, match="run.json is damaged"): load_run(tmp_path)
