@@ -7,9 +7,11 @@ import torch
 
 from benchmark_profiling.ablation import Region
 from benchmark_profiling.evaluation import evaluate, load_tasks
-from benchmark_profiling.explore import ask, ask_again, card, explore, find_items, flip_table, flips
+from benchmark_profiling.explore import ask, ask_again, card, explore, find_items, flip_table, flips, read_run
 from benchmark_profiling.models import mlp_parameters
-from benchmark_profiling.run import Config, save_cell
+from benchmark_profiling.config import Config
+from benchmark_profiling.states import StateKind
+from benchmark_profiling.store import save_cell
 
 def outcomes(before, after, task="t"):
     rows = [("intact", task, str(i), b, .5, (1 + b) / 3) for i, b in enumerate(before)] + [("spatial_reasoning", task, str(i), a, .5, (1 + a) / 3) for i, a in enumerate(after)]
@@ -82,3 +84,33 @@ def test_tasks_whose_options_stand_in_the_prompt_and_tasks_without_options():
     prompt, options, right = ask(wino, wino.items[0])
     assert prompt == "" and len(options) == 2 and len(right) == 1
     assert len(ask(lambada, lambada.items[0])[1]) == 1
+
+def test_what_is_no_finished_run_ends_in_one_line(folder):
+    path, config, found = folder
+    def said(error, match):
+        with pytest.raises(error, match=match) as e: explore(path)
+        assert "\n" not in str(e.value)
+    save_cell(path / "outcomes.parquet", found[found.state == "intact"])
+    said(ValueError, "outcomes of the intact model only")
+    save_cell(path / "outcomes.parquet", found.assign(task="others"))
+    said(ValueError, "mixes two runs: its outcomes have 'others'")
+    save_cell(path / "outcomes.parquet", found.drop(columns="p_gold"))
+    said(ValueError, "there is no column 'p_gold'")
+    (path / "run.json").write_text("{")
+    save_cell(path / "outcomes.parquet", found)
+    said(ValueError, "run.json is damaged")
+    (path / "outcomes.parquet").write_bytes(b"PAR1")
+    said(ValueError, "outcomes.parquet is damaged")
+    (path / "outcomes.parquet").unlink()
+    said(FileNotFoundError, "is no finished run: it has no outcomes.parquet")
+    with pytest.raises(ValueError, match="the run has no benchmark 'piqa'; it has plurals"): find_items(config, "piqa", 3)
+
+def test_the_kind_of_a_state_is_what_the_run_recorded(folder):
+    path, config, found = folder
+    odd = found.replace({"state": {"spatial_reasoning": "my region"}})
+    save_cell(path / "outcomes.parquet", pd.concat([odd, odd[odd.state == "my region"].assign(state="chance draw")]))
+    kinds = {"intact": "intact", "my region": "ability", "chance draw": "random"}
+    (path / "run.json").write_text(json.dumps(dict(states={s: dict(kind=k) for s, k in kinds.items()})))
+    finished = read_run(path)
+    assert finished.kinds == {s: StateKind(k) for s, k in kinds.items()}
+    assert list(flip_table(finished.outcomes, finished.kinds).index) == ["my region"]
