@@ -62,7 +62,7 @@ def check_llm(llm):
     ):
         raise ValueError(
             f"base_url '{llm.base_url}' is no web address; write it like http://localhost:8000/v1 "
-            "(base_url, --base-url or $OPENAI_BASE_URL)"
+            "(base_url or $OPENAI_BASE_URL)"
         )
     key = llm.api_key.get_secret_value()
     if not (key.isascii() and key.isprintable()):
@@ -92,18 +92,23 @@ def address(self: LLM) -> str:
 
 
 @patch
+def check_key(self: LLM):
+    "ValueError where a key is needed and there is none."
+    if not self.api_key.get_secret_value() and not self.base_url:
+        raise ValueError(
+            "there is no API key; set OPENAI_API_KEY, or give the address of a server that needs none "
+            "(base_url or $OPENAI_BASE_URL)"
+        )
+
+@patch
 def client(
     self: LLM,
     kind,  # `openai.OpenAI` or `openai.AsyncOpenAI`
     **kw,
 ):
     "A client of the openai package, which keeps the key out of its log."
+    self.check_key()
     key = self.api_key.get_secret_value()
-    if not key and not self.base_url:
-        raise ValueError(
-            "there is no API key; set OPENAI_API_KEY, or give the address of a server that needs none "
-            "(base_url, --base-url or $OPENAI_BASE_URL)"
-        )
     for name in ("httpcore", "httpcore2"):  # their debug lines quote whole headers
         if not logging.getLogger(name).level: logging.getLogger(name).setLevel(logging.INFO)
     limit = httpx.Timeout(self.timeout, connect=min(self.timeout, 10))
@@ -160,7 +165,7 @@ def failure(e, llm):
 def unreachable(e, llm):
     "The line for an address at which nobody answers."
     why = " ".join(llm.scrub(str(e.__cause__)).split())[:100] or type(e.__cause__).__name__
-    return LLMError(f"{llm.address()} cannot be reached ({why}); check the address (base_url, --base-url or "
+    return LLMError(f"{llm.address()} cannot be reached ({why}); check the address (base_url or "
                     "$OPENAI_BASE_URL) and that its server runs", "no connection")
 
 def safely(llm, call):

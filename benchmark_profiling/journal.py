@@ -28,14 +28,14 @@ def check_budget(llm, max_tokens, max_cost):
     "ValueError if nothing says how much may be spent, or if it means nothing."
     if max_tokens is None and max_cost is None:
         raise ValueError(
-            "say how much may be spent: give max_tokens (--max-tokens), max_cost (--max-cost) or both"
+            "say how much may be spent: give max_tokens, max_cost or both"
         )
     if max_cost is not None and not llm.price:
         raise ValueError(
-            f"no price is known for '{llm.model}', so max_cost (--max-cost) means nothing; give a budget in "
-            "tokens (max_tokens, --max-tokens), or a price in Python: LLM(price=(in, out)), dollars a million"
+            f"no price is known for '{llm.model}', so max_cost means nothing; give a budget in "
+            "tokens (max_tokens), or a price in Python: LLM(price=(in, out)), dollars a million"
         )
-    for name, limit in (("max_tokens (--max-tokens)", max_tokens), ("max_cost (--max-cost)", max_cost)):
+    for name, limit in (("max_tokens", max_tokens), ("max_cost", max_cost)):
         if limit is not None and not limit > 0: raise ValueError(f"{name} must be above 0, not {limit}")
 
 # %% ../nbs/47_journal.ipynb #8702e3ec

@@ -389,6 +389,7 @@ def write_questions(
     check_job(ability, n, per_request)
     llm = llm or LLM()
     with job_files(out, ability, llm, max_tokens, max_cost) as (ledger, pool):
+        llm.check_key()
         asker, have = Asker(llm, ledger), len(pool.rows)
         if have < n:
             rest = estimate(ability, n - have, llm, per_request, verify)

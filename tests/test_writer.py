@@ -351,7 +351,7 @@ def test_no_server_at_all(serve, tmp_path, capfd):
     port = closed_port()
     _, llm = serve(None)
     llm.base_url = f"http://127.0.0.1:{port}/v1"
-    way_out = rf"http://127\.0\.0\.1:{port} cannot be reached .*--base-url"
+    way_out = rf"http://127\.0\.0\.1:{port} cannot be reached .*base_url"
     with pytest.raises(LLMError, match=way_out) as e:
         write_questions(ABILITY, 5, tmp_path / "q.jsonl", llm, max_tokens=100_000)
     assert "\n" not in str(e.value) and KEY not in str(e.value) and e.value.__context__ is None
@@ -554,7 +554,7 @@ def test_arguments_are_checked(serve, tmp_path):
         ("unknown ability", ("x", 5), {"max_tokens": 9}),
         ("at least 1", (ABILITY, 0), {"max_tokens": 9}),
         ("max_tokens", (ABILITY, 5), {}),
-        ("--max-tokens", (ABILITY, 5), {}),
+        ("max_cost", (ABILITY, 5), {}),
         ("above 0", (ABILITY, 5), {"max_tokens": -1}),
         ("per_request", (ABILITY, 5), {"max_tokens": 9, "per_request": 0}),
     ]:
