@@ -334,6 +334,8 @@ class Description(NamedTuple):
 
 def _config(name):
     "The config behind a model's name; nothing is converted or downloaded but a config.json."
+    converted = cache_dir() / f"gguf-{EMBEDDED[name].sha256[:16]}" if name in EMBEDDED else None
+    if converted and converted.exists(): return AutoConfig.from_pretrained(converted)
     if name in EMBEDDED and len(EMBEDDED[name].files) == 1:
         e = EMBEDDED[name]
         name = asset(e.packages[0], e.files[0], e.requirements)
