@@ -9,7 +9,6 @@ __all__ = ['STARTS', 'TRIES', 'AT_ONCE', 'Given', 'Worker', 'NoRay', 'start_ray'
 # %% ../nbs/23_cluster.ipynb #d0283065
 import os, time, traceback
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from functools import partial
 from typing import Callable, NamedTuple
 
@@ -51,7 +50,7 @@ class Worker:
         return Given(found, time.perf_counter() - start)
 
 # %% ../nbs/23_cluster.ipynb #f396140d
-STARTS = 3      # attempts to start a Ray of our own, or to reach a cluster
+STARTS = 5      # attempts to start a Ray of our own, or to reach a cluster, where one takes too long
 
 class NoRay(ValueError): "Ray is not installed, does not start or cannot be reached."
 
@@ -63,7 +62,7 @@ def start_ray(ray, workers: int | None, address: str | None):
         try: return ray.init(**where, logging_level="ERROR", log_to_driver=False)
         except Exception as e:
             ray.shutdown()
-            if attempt < STARTS: continue
+            if attempt < STARTS and "time" in f"{type(e).__name__} {e}".lower(): continue
             said = f"cannot be reached at {address}" if address else "did not start"
             raise NoRay(f"Ray {said}: {' '.join(str(e).split())}") from None
 
@@ -75,6 +74,7 @@ def import_ray():
         raise NoRay(f"--workers and --address need the package ray: {way_out}") from None
     return ray
 
+# %% ../nbs/23_cluster.ipynb #cf3b36c3
 @contextmanager
 def ray_running(workers: int | None, address: str | None):
     "Ray within the block: one that is there already, or one that is started and stopped again."
@@ -108,8 +108,7 @@ def share_out(have: dict, nodes: int, workers: int | None, address: str | None) 
 TRIES = 3          # workers that may die of a cell
 AT_ONCE = 5        # regions that are kept in Ray's store; workers keep their own
 
-@dataclass
-class Task:
+class Task(NamedTuple):
     "A cell that a worker is busy with."
     worker: object
     cell: Cell
@@ -132,29 +131,33 @@ class Queue:
             self._regions[state.name] = self.ray.put(self.grid.region(state))
         return self._regions[state.name]
 
-    def start(self):
-        "Ask for a new worker."
-        worker = self.hire()
-        self.starting[worker.where.remote()] = worker
+# %% ../nbs/23_cluster.ipynb #a6a216c8
+@patch
+def start(self: Queue):
+    "Ask for a new worker."
+    worker = self.hire()
+    self.starting[worker.where.remote()] = worker
 
-    def next_cell(self) -> tuple[Cell, ExitStack] | None:
-        "A cell that no other process holds, with its lock; None if there is none at present."
-        for cell in list(self.todo):
-            with ExitStack() as lock:
-                if not lock.enter_context(cell.lock()): continue
-                self.todo.remove(cell)
-                if not self.grid.is_there(cell): return cell, lock.pop_all()
-        return None
+@patch
+def next_cell(self: Queue) -> tuple[Cell, ExitStack] | None:
+    "A cell that no other process holds, with its lock; None if there is none at present."
+    for cell in list(self.todo):
+        with ExitStack() as lock:
+            if not lock.enter_context(cell.lock()): continue
+            self.todo.remove(cell)
+            if not self.grid.is_there(cell): return cell, lock.pop_all()
+    return None
 
-    def give(self, worker) -> bool:
-        "Give a worker its next cell; was there one?"
-        if (found := self.next_cell()) is None: return False
-        cell, lock = found
-        if cell.key not in self.tries: self.grid.journal.about("started", cell)
-        again = cell.state.kind is StateKind.REPEAT
-        sent = worker.compute.remote(cell.task, self.region(cell.state), cell.state.name, again)
-        self.busy[sent] = Task(worker, cell, lock)
-        return True
+@patch
+def give(self: Queue, worker) -> bool:
+    "Give a worker its next cell; was there one?"
+    if (found := self.next_cell()) is None: return False
+    cell, lock = found
+    if cell.key not in self.tries: self.grid.journal.about("started", cell)
+    again = cell.state.kind is StateKind.REPEAT
+    sent = worker.compute.remote(cell.task, self.region(cell.state), cell.state.name, again)
+    self.busy[sent] = Task(worker, cell, lock)
+    return True
 
 # %% ../nbs/23_cluster.ipynb #7bd3de8b
 @patch
@@ -232,7 +235,8 @@ def evaluate_on_ray(
         if device.split(":")[0] not in ("auto", subject.device.split(":")[0]):
             raise ValueError(f"the workers would compute on {device}, this process on {subject.device}; "
                              "start it where the workers' kind of device is, or set `device`")
-        for state in {c.state for c in grid.missing() if c.state.kind is StateKind.RANDOM}: state.make_region()
+        for state in grid.states:
+            if state.kind is StateKind.RANDOM: state.make_region()
         subject.release()      # the workers need the room; random regions were drawn while the model was here
         log.info(f"{share} and {count(threads, 'thread')}")
         about = run.config.model, subject.dtype, device, subject.weights, ray.put(run.tasks()), threads
@@ -242,7 +246,7 @@ def evaluate_on_ray(
         finally: queue.close()
 
 def on_ray(workers: int | None = None, address: str | None = None) -> Callable | None:
-    "What fills a run's grid on Ray workers, for `run_profile(..., compute=...)`; None where neither is given."
+    "What fills a grid on Ray workers, for `run_profile(..., compute=...)`; None where neither is given."
     if not (workers or address): return None
     import_ray()     # said now, and not after hours of regions
     return partial(evaluate_on_ray, workers=workers, address=address)

@@ -4,19 +4,21 @@
 
 # %% auto #0
 __all__ = ['LIBRARIES', 'BACKWARD', 'KEPT', 'MAPS_AT_ONCE', 'HELD_OUT', 'ORDINARY', 'SELECTING', 'Shape', 'shape_of',
-           'read_config', 'shape_from_config', 'Memory', 'memory_of', 'budget_of', 'rows_at_once', 'Work',
-           'distinct_tokens', 'work_of', 'median_seconds', 'reading_speed', 'seconds_a_step', 'Plan', 'missing_states',
+           'read_config', 'shape_from_config', 'budget_of', 'rows_at_once', 'Memory', 'memory_of', 'distinct_tokens',
+           'Work', 'work_of', 'median_seconds', 'reading_speed', 'seconds_a_step', 'Plan', 'missing_states',
            'region_tokens', 'bytes_kept', 'CellCost', 'cost_of_cells', 'seconds_of_regions', 'is_here', 'default_dtype',
            'plan_run']
 
 # %% ../nbs/28_plan.ipynb #dcaea348
 import os, shutil, statistics, time
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Callable, NamedTuple
 
 import psutil
 import torch
+from fastcore.basics import patch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 # %% ../nbs/28_plan.ipynb #4fba29b7
@@ -85,6 +87,16 @@ BACKWARD = 512            # tokens a batch in importance maps
 KEPT = 0.35               # of freed memory that a process does not give back, measured
 MAPS_AT_ONCE = dict(contrast=4, text=3, none=2)   # by `protect`: how many maps a ranking needs together
 
+# %% ../nbs/28_plan.ipynb #08dc64dd
+def budget_of(vocabulary: int) -> int:
+    "Tokens of one forward pass: so many that their logits take 0.4 GB (`14_evaluation`)."
+    return 10**8 // vocabulary
+
+def rows_at_once(vocabulary: int, longest: int) -> int:
+    "Texts that are written together."
+    return max(8, 8 * budget_of(vocabulary) // max(longest, 1))
+
+# %% ../nbs/28_plan.ipynb #9126f727
 class Memory(NamedTuple):
     "Bytes beside libraries and weights, by stage."
     maps: float
@@ -102,21 +114,7 @@ def memory_of(shape: Shape, protect: str, longest: int = 0, *, low_on_cpu: bool 
     written = rows * longest * (s.cached * s.bytes + 4 * (s.wide + s.hidden)) if longest else 0
     return Memory(maps, MAPS_AT_ONCE[protect] * one + KEPT * maps, 4 * budget * s.vocabulary + written)
 
-def budget_of(vocabulary: int) -> int:
-    "Tokens of one forward pass: so many that their logits take 0.4 GB (`14_evaluation`)."
-    return 10**8 // vocabulary
-
-def rows_at_once(vocabulary: int, longest: int) -> int:
-    "Texts that are written together."
-    return max(8, 8 * budget_of(vocabulary) // max(longest, 1))
-
 # %% ../nbs/28_plan.ipynb #7975c8e7
-class Work(NamedTuple):
-    "A benchmark in one state."
-    read: float       # tokens that are read, common beginnings once
-    steps: float      # steps in which a batch of texts grows by one token
-    longest: int      # tokens of the longest text that is written, prompt included; 0 where none is
-
 def distinct_tokens(sequences: list) -> int:
     "Tokens of some sequences where common beginnings count once."
     total, last = 0, ()
@@ -125,13 +123,20 @@ def distinct_tokens(sequences: list) -> int:
         last = ids
     return total
 
+# %% ../nbs/28_plan.ipynb #b41d1f5e
+class Work(NamedTuple):
+    "A benchmark in one state."
+    read: float       # tokens that are read, common beginnings once
+    steps: float      # steps in which a batch of texts grows by one token
+    longest: int      # tokens of the longest text that is written, prompt included; 0 where none is
+
 def work_of(tokenizer, items: list, vocabulary: int, sample: int = 200) -> Work:
     "Work of the items of a benchmark, from a sample of them where there are many."
     some = items[::max(1, len(items) // sample)]
-    requests = [r.args for item in some for r in item.requests]
+    requests = [r.args[:2] for r in chain.from_iterable(item.requests for item in some)]
     scale, read = len(items) / len(some), 0
-    texts = [(prompt, how) for prompt, how in (args[:2] for args in requests) if isinstance(how, dict)]
-    scored = [prompt + ending for prompt, ending in (args[:2] for args in requests) if isinstance(ending, str)]
+    texts = [(prompt, how) for prompt, how in requests if isinstance(how, dict)]
+    scored = [prompt + ending for prompt, ending in requests if isinstance(ending, str)]
     if scored: read += distinct_tokens(tokenizer(scored)["input_ids"])
     if not texts: return Work(scale * read, 0, 0)
     prompts = sorted(tokenizer([prompt for prompt, _ in texts])["input_ids"], key=len)
@@ -204,28 +209,31 @@ class Plan:
     gpu: bool = False                          # computed on a GPU, ranked beside it
     unknown: list = field(default_factory=list)
 
-    @property
-    def peak(self) -> float:
-        "Bytes of main memory, at most."
-        if self.gpu: return LIBRARIES + (0 if self.regions_there else self.memory.ranking)
-        now = [self.memory.cells] if self.regions_there else self.memory
-        return LIBRARIES + self.weights + max(now)
-
-    @property
-    def gpu_peak(self) -> float:
-        "Bytes of a GPU's memory, at most; 0 where none is used."
-        if not self.gpu: return 0
-        return self.weights + max(self.memory.cells, 0 if self.regions_there else self.memory.maps)
-
-    def check_room(self, store: Path):
-        "An error before the start where the disk is too small for the maps."
-        place = next(p for p in (Path(store) / "x").absolute().parents if p.exists())
-        if (free := shutil.disk_usage(place).free) < self.for_a_while:
-            raise DiskFull(f"no room in {store} for the importance maps: they take {in_bytes(self.for_a_while)} "
-                           f"for a while, and {in_bytes(free)} are free; give another folder with `store`")
-
     def __str__(self): return "\n".join(_lines(self))
     __repr__ = __str__
+
+# %% ../nbs/28_plan.ipynb #d4cb1e7c
+@patch(as_prop=True)
+def peak(self: Plan) -> float:
+    "Bytes of main memory, at most."
+    if self.gpu: return LIBRARIES + (0 if self.regions_there else self.memory.ranking)
+    now = [self.memory.cells] if self.regions_there else self.memory
+    return LIBRARIES + self.weights + max(now)
+
+@patch(as_prop=True)
+def gpu_peak(self: Plan) -> float:
+    "Bytes of a GPU's memory, at most; 0 where none is used."
+    if not self.gpu: return 0
+    return self.weights + max(self.memory.cells, 0 if self.regions_there else self.memory.maps)
+
+@patch
+def check_room(self: Plan, store: Path):
+    "An error before the start where the disk is too small for the maps."
+    place = next(p for p in (Path(store) / "x").absolute().parents if p.exists())
+    if (free := shutil.disk_usage(place).free) < self.for_a_while:
+        need = in_bytes(self.for_a_while)
+        raise DiskFull(f"no room in {store} for the importance maps: they take {need} for a while, "
+                       f"and {in_bytes(free)} are free; give another folder with `store`")
 
 # %% ../nbs/28_plan.ipynb #4c385250
 def _minutes(plan) -> str:
@@ -266,14 +274,15 @@ def missing_states(run) -> tuple[int, dict[str, int]]:
     return len(states), {t: len(states) - n for t, n in done.items()}
 
 # %% ../nbs/28_plan.ipynb #bf064b84
-HELD_OUT, ORDINARY = 1000, 3300     # tokens of the text that fluency is measured on, and that a map is made of
-SELECTING = 3e-8                    # seconds a weight and ability that ranking takes on one CPU core, measured
+HELD_OUT = 1000      # tokens of the text that fluency is measured on
+ORDINARY = 3300      # tokens of the ordinary text that a map is made of
+SELECTING = 3e-8     # seconds a weight and ability that ranking takes on one CPU core, measured
 
 def region_tokens(config: Config, tokenizer, questions: dict) -> float:
     "Tokens of forward passes that making the regions is worth; with its backward pass one costs three."
     c = config
     def size(options): return len(options[0].ids) + sum(len(o.ids) - o.start for o in options[1:])
-    asked = sum(size(encode_options(tokenizer, q)) for q in (q for some in questions.values() for q in some))
+    asked = sum(size(encode_options(tokenizer, q)) for q in chain.from_iterable(questions.values()))
     tried = 0 if c.style != "auto" else 2 * asked * min(1, 5 / c.questions)
     measured = 1 + len(c.abilities) * (4 if c.k is None else 1)     # a bisection takes about four
     return 3 * (asked + ORDINARY) + tried + HELD_OUT * measured
@@ -320,7 +329,8 @@ def _measured(run) -> Plan:
     shape = shape_of(run.model, run.config.targets)
     cost = cost_of_cells(run, todo, shape)
     items = {name: b.size for name, b in run.benchmarks.items()}
-    plan = Plan(states, items, states * len(todo), sum(todo.values()), run.store, run.region_store.are_there())
+    there = run.region_store.are_there()
+    plan = Plan(states, items, states * len(todo), sum(todo.values()), run.store, there)
     plan.read_per_second, plan.written_per_second = cost.read_per_second, cost.written_per_second
     plan.cell_minutes = cost.seconds / 60
     plan.region_minutes = seconds_of_regions(run, shape, cost.read_per_second) / 60

@@ -184,6 +184,7 @@ class Chosen(NamedTuple):
     own: dict[str, Region]      # ability -> the prefix that its k makes of it
     facts: dict                 # prompt_style, k, calibration and, where it was chosen, style
 
+# %% ../nbs/19_regions.ipynb #59198cde
 class Regions:
     "Rankings and k of every ability of a config: from the store, or made."
     def __init__(self, config: Config, subject: Subject, store: Path, journal: Journal):

@@ -32,6 +32,7 @@ class Finished(NamedTuple):
     outcomes: pd.DataFrame
     states: list[str]      # those that count: no unions, no repeat
 
+# %% ../nbs/68_run_states.ipynb #e8c145b0
 def read_runs(folders: list) -> dict[Path, Finished]:
     "The runs in some folders; an error where they do not fit together."
     paths, found = list(map(Path, folders)), {}
@@ -51,7 +52,8 @@ def _check_alike(configs: list[Config]):
     "An error where runs of one model were measured differently."
     ways = {(c.model, c.num_fewshot, c.chat, c.dtype) for c in configs}
     if len(ways) > len({model for model, *_ in ways}):
-        raise ValueError("runs of one model differ in num_fewshot, chat or dtype; their scores cannot be compared")
+        raise ValueError("runs of one model differ in num_fewshot, chat or dtype; "
+                         "their scores cannot be compared")
 
 def _check_enough(runs: list[Finished]):
     "An error where there are too few states, counting each intact model once."
@@ -59,7 +61,7 @@ def _check_enough(runs: list[Finished]):
     states = intact + sum(len(r.states) - 1 for r in runs)
     if states < FEWEST:
         raise ValueError(f"{states} states are too few to learn anything from, {FEWEST} or more are needed; "
-                         "profile with more abilities, controls or a k sweep (`ks`), or name more run folders")
+                         "profile with more abilities, controls or a k sweep (`ks`), or name more runs")
 
 # %% ../nbs/68_run_states.ipynb #8e3c25fa
 def prompts_of(config: Config) -> set[str]:
@@ -84,11 +86,12 @@ def surprisal_of_states(run: Run, text: pd.DataFrame) -> pd.DataFrame:
     found = surprisal(run.model, run.tokenizer, text, regions, run.store / "surprisal" / run.weights)
     return found.loc[files].set_axis([s.name for s in states])
 
+# %% ../nbs/68_run_states.ipynb #49e15d89
 def run_states(
     folders: list,    # finished runs
     words: int,       # of ordinary text, spread evenly over its kinds
-) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:   # outcomes (long), surprisals (states x words), the corpus
-    "The states of finished runs as a population, named `model/run:state`; what stands in two runs counts once."
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:   # outcomes, surprisals (states x words), the corpus
+    "The states of runs as a population, named `model/run:state`; what stands in two runs counts once."
     runs, seen, rows, bits = read_runs(folders), set(), [], []
     told = set().union(*(prompts_of(r.config) for r in runs.values()))
     text = corpus(words, exclude=told.union(*(r.outcomes.task for r in runs.values())))

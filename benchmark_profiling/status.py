@@ -48,6 +48,7 @@ class Journal:
         "One line about a cell."
         self.write(what, cell=cell.key, state=cell.state.name, task=cell.task, **facts)
 
+# %% ../nbs/29_status.ipynb #0cdcd19e
 def events(folder: Path) -> list[dict]:
     "The log of a run; a line that was cut off is passed over."
     path, found = Path(folder) / "events.jsonl", []
