@@ -19,7 +19,7 @@ from lm_eval.api.model import LM
 
 from .packing import Continued, NotFinite, PackedLM, pack, reuse_fault, window_fault
 from .prompts import tree
-from .rows import SUITES, WHEEL, WHEEL_ROWS, choose, find_rows, one_line, quiet, splits, task_config, task_files
+from .rows import SUITES, WHEEL, WHEEL_ROWS, choose, find_rows, quiet, splits, task_config, task_files
 from .store import read_jsonl
 from .tasks import Item, ItemTask, load_tasks, main_metric
 
@@ -54,7 +54,8 @@ def asked_of(
     "All requests in order, each with its task and item."
     asked = []
     for task in tasks:
-        for item in task.items: asked += [SimpleNamespace(task=task, item=item, request=r) for r in item.requests]
+        for item in task.items:
+            asked += [SimpleNamespace(task=task, item=item, request=r) for r in item.requests]
     return asked
 
 def check_fit(
@@ -64,15 +65,16 @@ def check_fit(
     "ValueError names the first item that does not fit into the model's window."
     if not (hasattr(lm, "tok_encode") and hasattr(lm, "max_length")): return
     for a in asked:
-        if why := window_fault(lm, a.request): raise ValueError(f"task '{a.task.benchmark}', item {a.item.id}: {why}")
+        if why := window_fault(lm, a.request):
+            raise ValueError(f"task '{a.task.benchmark}', item {a.item.id}: {why}")
 
 def no_number(
     a,           # one of `asked_of`
     state: str,  # the name of the model's state
 ) -> ValueError:
     "The error for a model that gives no number."
-    return ValueError(f"state '{state}', task '{a.task.benchmark}', item {a.item.id}: the model gives no finite number; "
-                      "load it in float32 or bfloat16, or switch off fewer weights")
+    return ValueError(f"state '{state}', task '{a.task.benchmark}', item {a.item.id}: "
+                      "the model gives no finite number; load it in float32 or bfloat16, or switch off fewer weights")
 
 def ask(
     lm,           # an lm-eval model
@@ -128,9 +130,10 @@ def evaluate(
     "One row per item, ordered by task and item: `state, task, item_id, score, chance, p_gold`."
     if isinstance(tasks, (str, dict)) or any(isinstance(t, str) for t in tasks):
         template = (tokenizer or model.tokenizer) if chat else None
-        tasks = load_tasks(tasks, limit, data_dir, seed, num_fewshot, template, allow_code_execution=allow_code_execution)
+        tasks = load_tasks(tasks, limit, data_dir, seed, num_fewshot, template, allow_code_execution)
     with quiet():
-        lm = model if isinstance(model, LM) else PackedLM(pretrained=model, tokenizer=tokenizer, batch_size=batch_size)
+        lm = model
+        if not isinstance(lm, LM): lm = PackedLM(pretrained=model, tokenizer=tokenizer, batch_size=batch_size)
         asked = asked_of(tasks)
         check_fit(lm, asked)
         ask(lm, asked, state, progress)

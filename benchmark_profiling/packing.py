@@ -17,7 +17,8 @@ from fastcore.basics import patch
 from lm_eval.models.huggingface import HFLM
 from lm_eval.models.utils import normalize_gen_kwargs
 from tqdm.auto import tqdm
-from transformers import DynamicCache, LogitsProcessor, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
+from transformers import (DynamicCache, LogitsProcessor, LogitsProcessorList, StoppingCriteria,
+                          StoppingCriteriaList)
 
 from .models import input_device
 from .prompts import logit_gap, tree, tree_fault, tree_logits
@@ -39,7 +40,8 @@ def units_of(
     for ids in sorted(sequences):
         shared = len(os.path.commonprefix([ids, last]))
         unit, new = units[-1] if units else None, len(ids) - shared
-        if unit and 2*shared >= len(ids) and unit.size + new <= min(widest, max(width, 2*len(unit.sequences[0]))):
+        room = min(widest, max(width, 2*len(unit.sequences[0]))) if unit else 0
+        if unit and 2*shared >= len(ids) and unit.size + new <= room:
             unit.size += new
             unit.sequences.append(ids)
         else: units.append(Load(len(ids), [ids]))
@@ -88,7 +90,7 @@ class Continued:
     def __getattr__(self, name): return getattr(self.model, name)
 
     def __call__(self, input_ids, attention_mask, position_ids, use_cache):
-        seen = torch.nn.functional.pad(attention_mask, (len(self.ids), 0))  # all of the beginning is attended to
+        seen = torch.nn.functional.pad(attention_mask, (len(self.ids), 0))  # all of the beginning is seen
         return self.model(input_ids=input_ids, attention_mask=seen, position_ids=position_ids + len(self.ids),
                           past_key_values=self.cache(len(input_ids)), use_cache=True)
 
@@ -102,7 +104,9 @@ def reuse_fault(
     whole, rest = tree([start + end for end in ends]), tree(ends)
     with torch.no_grad():
         want = tree_logits(model, [whole], [(0, n) for n in whole[2]]).float()
-        try: got = tree_logits(Continued(model, start, Continued(model, start[:3])), [rest, rest], [(1, n) for n in rest[2]])
+        try:
+            read = Continued(model, start, Continued(model, start[:3]))
+            got = tree_logits(read, [rest, rest], [(1, n) for n in rest[2]])
         except Exception as e: return f"its cache cannot be used ({type(e).__name__})"
     gap = logit_gap(got, want)
     return None if gap < 1 else f"its cache changes its output {gap:.2g} times as much as rounding may"
@@ -138,11 +142,14 @@ def read_once(
     mask,             # 1 for tokens, 0 for padding
     allowed: bool,    # whether a beginning may be read by itself
 ) -> dict:
-    "What `generate` is given; with the cache of a long beginning that all share, padding goes from the front to behind it."
+    "What `generate` is given; with the cache of a long beginning that all share, padding goes behind it."
     shared = os.path.commonprefix([ids[seen.bool()][:-1].tolist() for ids, seen in zip(context, mask)])
-    if not allowed or len(context) == 1 or len(shared) < 64: return {"input_ids": context, "attention_mask": mask}
+    if not allowed or len(context) == 1 or len(shared) < 64:
+        return {"input_ids": context, "attention_mask": mask}
     pads, n = (mask == 0).sum(1).tolist(), len(shared)
-    def moved(x): return torch.stack([torch.cat([row[k:k + n], row[:k], row[k + n:]]) for row, k in zip(x, pads)])
+    def moved(x):
+        return torch.stack([torch.cat([row[k:k + n], row[:k], row[k + n:]]) for row, k in zip(x, pads)])
+
     cache = Continued(model, tuple(shared)).cache(len(context))
     return {"input_ids": moved(context), "attention_mask": moved(mask), "past_key_values": cache}
 
@@ -150,11 +157,12 @@ def read_once(
 class BatchedLM(HFLM):
     "lm-eval's Hugging Face model with faster generation, which goes on with less when memory runs out."
     def __init__(self, pretrained, *args,
-                 budget: int | None = None,  # tokens per forward pass; by default so many that all their logits take 0.4 GB
+                 budget: int | None = None,  # tokens per forward pass; None: so many that all logits take 0.4 GB
                  **kwargs):                  # of `HFLM`
         super().__init__(pretrained, *args, **kwargs)
         self._device, config = input_device(self.model), self.model.config.get_text_config()
-        windows = [getattr(config, key, None) for key in ("sliding_window", "window_size", "attention_chunk_size")]
+        names = ("sliding_window", "window_size", "attention_chunk_size")
+        windows = [getattr(config, key, None) for key in names]
         self.window = min((w for w in windows if isinstance(w, int) and w > 0), default=10**9)
         self.budget, self.texts, self._said = budget or 10**8 // config.vocab_size, 10**6, False
         self.why_plain = "it runs under autocast" if self.mixed_precision_dtype else tree_fault(self.model)
@@ -162,7 +170,8 @@ class BatchedLM(HFLM):
 
     def half_of(self, now):  # for use in an `except`
         if now == 1: raise
-        if not self._said: warnings.warn("out of memory; going on with half as much at a time, and half of that if it must be")
+        said = "out of memory; going on with half as much at a time, and half of that if it must be"
+        if not self._said: warnings.warn(said)
         self._said = True
         return now // 2
 
@@ -172,9 +181,9 @@ class BatchedLM(HFLM):
         inputs = read_once(self.model, context, attention_mask, self.reuse and max_length <= self.window)
         lower = self.mixed_precision_dtype
         with torch.autocast(self.device.type, lower, enabled=lower is not None):
-            return self.model.generate(**inputs, max_length=max_length, pad_token_id=self.tokenizer.pad_token_id,
-                                       stopping_criteria=stops, logits_processor=LogitsProcessorList([Finite()]),
-                                       use_cache=True, **kwargs)
+            return self.model.generate(
+                **inputs, max_length=max_length, pad_token_id=self.tokenizer.pad_token_id, use_cache=True,
+                stopping_criteria=stops, logits_processor=LogitsProcessorList([Finite()]), **kwargs)
 
 # %% ../nbs/19_packing.ipynb #47ef1a2c
 @patch
@@ -209,9 +218,13 @@ def prompt_of(self: BatchedLM, request):
 def texts_of(self: BatchedLM, requests: list, some: list) -> dict:
     "Number of a request -> its text, for some requests at one time."
     given, self.batch_size_per_gpu = self.batch_size, len(some)
-    try: return dict(zip(some, super(BatchedLM, self).generate_until([requests[n] for n in some], disable_tqdm=True)))
+    try:
+        texts = super(BatchedLM, self).generate_until([requests[n] for n in some], disable_tqdm=True)
+        return dict(zip(some, texts))
     except NotFinite as e:
-        def place(n): return -len(self.tok_encode(requests[n].args[0])), requests[n].args[0]   # the order of HFLM's rows
+        def place(n):   # in the order of HFLM's rows
+            return -len(self.tok_encode(requests[n].args[0])), requests[n].args[0]
+
         raise NotFinite(sorted(some, key=place)[e.request]) from None
     finally: self.batch_size_per_gpu = given
 
@@ -238,10 +251,11 @@ def window_fault(
                 "set max_gen_toks in the task's generation_kwargs to 1 or more, and less than the window")
     if request.request_type != "loglikelihood": return None
     before, after = pair_of(lm, *request.args[:2])
-    if not after: return f"the ending {request.args[1]!r} has no token of its own behind its prompt; write it differently"
+    if not after:
+        return f"the ending {request.args[1]!r} has no token of its own behind its prompt; write it differently"
     if len(after) <= lm.max_length: return None
-    return (f"an ending of {len(after):,} tokens (behind a prompt of {len(before):,}) does not fit into the model's window of "
-            f"{lm.max_length:,}; shorten the answer, leave the row out, or take a model with a larger window")
+    return (f"an ending of {len(after):,} tokens (behind a prompt of {len(before):,}) does not fit into "
+            f"the model's window of {lm.max_length:,}; shorten the answer, leave the row out, or take a model with a larger window")
 
 # %% ../nbs/19_packing.ipynb #e4de07d1
 class Asked(NamedTuple):
@@ -252,18 +266,20 @@ class PackedLM(BatchedLM):
     "lm-eval's Hugging Face model with log-likelihoods from token trees: the same numbers with less work."
     def __init__(self, pretrained, *args,
                  row: int = 256,             # tokens per row
-                 budget: int | None = None,  # tokens per forward pass; by default so many that all their logits take 0.4 GB
+                 budget: int | None = None,  # tokens per forward pass; None: so many that all logits take 0.4 GB
                  **kwargs):                  # of `HFLM`
         super().__init__(pretrained, *args, budget=budget, **kwargs)
         self.widest, self._pairs = min(2048, self.window), {}
         self.row = min(row, self.widest)
-        if self.why_plain: warnings.warn(f"{type(self.model).__name__} is scored lm-eval's plain way: {self.why_plain}")
+        if self.why_plain:
+            warnings.warn(f"{type(self.model).__name__} is scored lm-eval's plain way: {self.why_plain}")
 
     def _encode_pair(self, context, continuation):
         key = context, continuation
         if key not in self._pairs:
             before, after = super()._encode_pair(context, continuation)
-            self._pairs[key] = before or [self.prefix_token_id], after   # a prompt of white space only has no token
+            # a prompt of white space only has no token
+            self._pairs[key] = before or [self.prefix_token_id], after
         return self._pairs[key]
 
     def plainly(self, requests, *args, **kwargs):
@@ -276,8 +292,8 @@ class PackedLM(BatchedLM):
     def check(self, context, ending):
         "ValueError where an ending would be scored at places that are not its own."
         if not context or not ending or len(ending) > self.max_length:
-            raise ValueError(f"an ending of {len(ending)} tokens behind a prompt of {len(context)} cannot be scored in a window "
-                             f"of {self.max_length}; both need a token, and the ending must fit")
+            raise ValueError(f"an ending of {len(ending)} tokens behind a prompt of {len(context)} cannot be scored "
+                             f"in a window of {self.max_length}; both need a token, and the ending must fit")
 
     def _loglikelihood_tokens(self, requests, disable_tqdm=False, **kwargs):
         for _, context, ending in requests: self.check(context, ending)
@@ -287,10 +303,12 @@ class PackedLM(BatchedLM):
         asked = {}
         for n, ids in enumerate(inputs):
             if n not in answers: asked.setdefault(ids, []).append(Asked(n, requests[n][2]))
-        with tqdm(total=len(inputs), initial=len(plain), desc="options", disable=disable_tqdm or not asked) as bar:
+        quiet = disable_tqdm or not asked
+        with tqdm(total=len(inputs), initial=len(plain), desc="options", disable=quiet) as bar:
             for new in packed_answers(self, asked):
                 for n, answer in new.items():
-                    if requests[n][0] is not None: self.cache_hook.add_partial("loglikelihood", requests[n][0], answer)
+                    if requests[n][0] is None: continue
+                    self.cache_hook.add_partial("loglikelihood", requests[n][0], answer)
                 answers |= new
                 bar.update(len(new))
         return [answers[n] for n in range(len(requests))]
@@ -319,7 +337,7 @@ def parts_of(
     if loose: yield before, loose
 
 def packed_answers(lm: PackedLM, asked: dict):
-    "Answers to all requests, a batch of rows at a time: number -> (log-likelihood, whether every token was the likeliest)."
+    "Answers by request, a batch of rows at a time: log-likelihood, and whether every token was the likeliest."
     for before, sequences in parts_of(lm, asked, asked):
         start = before.ids if before else ()
         rows = rows_of(lm, sequences, len(start))
@@ -359,7 +377,7 @@ def picks_of(start: tuple, rows: list, trees: list, asked: dict) -> tuple:
     return picks, list(lines)
 
 def score_batch(model, start: tuple, rows: list, trees: list, asked: dict) -> dict:
-    "Request number -> (log-likelihood, whether every token was the likeliest) for one batch of rows that follow `start`."
+    "Answers by request for one batch of rows that follow `start`."
     picks, places = picks_of(start, rows, trees, asked)
     with torch.no_grad(): logits = tree_logits(model, trees, places).float()
     for part in logits.split(256): part.copy_(part.log_softmax(-1))

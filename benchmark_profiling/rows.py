@@ -98,8 +98,8 @@ NEEDED = ("output_type", "doc_to_text", "doc_to_target", "metric_list")
 DELIMITERS = ("target_delimiter", "fewshot_delimiter")
 WORDS = {str: "text", int: "a whole number", list: "a list", dict: "a mapping"}
 SETTINGS = {  # what a setting of a definition may be, where it is there
-    "doc_to_text": (str, int), "doc_to_target": (str, int, list), "doc_to_choice": (str, list, dict), "description": (str,),
-    "gen_prefix": (str,), "target_delimiter": (str,), "fewshot_delimiter": (str,), "metric_list": (list,),
+    "doc_to_text": (str, int), "doc_to_target": (str, int, list), "doc_to_choice": (str, list, dict),
+    "description": (str,), "gen_prefix": (str,), "target_delimiter": (str,), "fewshot_delimiter": (str,), "metric_list": (list,),
     "test_split": (str,), "validation_split": (str,), "training_split": (str,), "fewshot_split": (str,),
     "num_fewshot": (int,), "repeats": (int,), "fewshot_config": (dict,), "filter_list": (list,),
     "generation_kwargs": (dict,), "dataset_kwargs": (dict,), "metadata": (dict,), "dataset_path": (str,),
@@ -187,7 +187,7 @@ def check_definition(
     for fault in definition_faults(plain): raise ValueError(f"{path} {fault}")
 
 # %% ../nbs/18_rows.ipynb #758ad880
-FILE_READERS = ("arrow", "csv", "json", "parquet", "text", "xml")   # of `datasets`; what they read is files here
+FILE_READERS = ("arrow", "csv", "json", "parquet", "text", "xml")   # of `datasets`, for files here
 
 def beside(
     folder: Path,  # where the definition is
@@ -216,7 +216,8 @@ def check_programs(
 ):
     "ValueError if the programs would not run in our sandbox; a warning says where the sandbox has holes."
     if {uses_code_eval(m["metric"]) for m in config.get("metric_list") or []} != {True}:
-        raise ValueError(f"task '{name}' runs programs that the model writes outside of our sandbox; leave it out")
+        raise ValueError(f"task '{name}' runs programs that the model writes outside of our sandbox; "
+                         "leave it out")
     if spots := weak_spots():
         warnings.warn("generated programs run; on this system only Python's audit hook, or nothing, "
                       f"keeps them from: {', '.join(spots)}")
@@ -226,7 +227,7 @@ def task_config(
     allow_code_execution: bool = False,  # also tasks that run programs which the model writes
     data_dir: str | Path | None = None,  # folder whose `<task>.yaml` is looked at first
 ) -> dict:
-    "lm-eval's or your own definition of a task; one that runs generated code only if allowed, then in the sandbox."
+    "lm-eval's or your own definition of a task; generated code runs only if allowed, and in the sandbox."
     path = task_path(name, data_dir)
     own = path != task_files().get(name)
     if own: check_definition(path, name)
@@ -295,7 +296,8 @@ def _humaneval():
     return _code("codex_humaneval", "task_id", "prompt", "canonical_solution", "test", "entry_point")
 
 def _mbpp():
-    return _code("codex_mbpp", "task_id", "text", "code", "test_list", "test_setup_code", "challenge_test_list")
+    tests = ("test_list", "test_setup_code", "challenge_test_list")
+    return _code("codex_mbpp", "task_id", "text", "code", *tests)
 
 def _openbookqa(): return _options("openbookqa/test_rc_5shot", "question_stem")
 
@@ -411,7 +413,8 @@ def kind_of(value) -> str:
     "The kind of a value, in words."
     if isinstance(value, float) and value.is_integer(): return "a whole number written with a point"
     if isinstance(value, float): return "a number with a point"
-    return {bool: "a truth value", int: "a whole number", str: "text", list: "a list", dict: "an object"}[type(value)]
+    words = {bool: "a truth value", int: "a whole number", str: "text", list: "a list", dict: "an object"}
+    return words[type(value)]
 
 def kinds(
     value,      # of a field
@@ -461,5 +464,6 @@ def table(
     check_kinds(rows, fields)
     for row in rows:
         try: datasets.Dataset.from_list([{k: row[k] for k in fields}])
-        except Exception: raise RowFault(f"cannot be put into a table ({why})", ", ".join(fields), row) from None
+        except Exception:
+            raise RowFault(f"cannot be put into a table ({why})", ", ".join(fields), row) from None
     raise RowFault(f"the rows cannot be put into a table: {why}")

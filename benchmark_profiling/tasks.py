@@ -20,8 +20,9 @@ from lm_eval.api.task import ConfigurableTask
 from lm_eval.models.huggingface import HFLM
 from lm_eval.models.utils import normalize_gen_kwargs
 
-from .rows import (SUITES, TEMPLATES, WHEEL, WHEEL_ROWS, RowFault, Rows, check_kinds, choose, find_rows, fields_read, folder_rows,
-                                      one_line, option_fault, quiet, row_files, splits, table, task_config, task_files)
+from .rows import (
+    SUITES, TEMPLATES, WHEEL, WHEEL_ROWS, RowFault, Rows, check_kinds, choose, fields_read, find_rows, folder_rows,
+    one_line, option_fault, quiet, row_files, splits, table, task_config, task_files)
 from .store import as_row, read_jsonl
 
 # %% ../nbs/13_tasks.ipynb #af77ce94
@@ -49,7 +50,8 @@ class ItemTask(ConfigurableTask):
                  found: Rows,         # the chosen rows, the few-shot rows and their source
                  benchmark: str = "", # the name it was asked for by ("mmlu" for all of its subjects)
                  chat=None):          # a tokenizer, if its chat template goes around each prompt
-        self.benchmark, self.chat, self.rows, self.source = benchmark or config["task"], chat, found.rows, found.source
+        self.benchmark, self.chat = benchmark or config["task"], chat
+        self.rows, self.source = found.rows, found.source
         self.features, self.unanswerable, self._faces = [], [], {}
         own, shot = splits(config)
         named = [config.get(s) for s in ("training_split", "validation_split", "test_split")]
@@ -70,13 +72,16 @@ class ItemTask(ConfigurableTask):
         chat = {}
         if self.chat:
             wrapped = SimpleNamespace(tokenizer=self.chat, chat_template_args={})
-            chat = dict(apply_chat_template=True, chat_template=functools.partial(HFLM.apply_chat_template, wrapped))
+            template = functools.partial(HFLM.apply_chat_template, wrapped)
+            chat = dict(apply_chat_template=True, chat_template=template)
         context = self.fewshot_context(doc, self.config.num_fewshot or 0, gen_prefix=self.doc_to_prefix(doc),
                                        fewshot_as_multiturn=True, **chat)
-        requests = self.construct_requests(doc, context, metadata=(self.config.task, n, self.config.repeats), **chat)
+        place = (self.config.task, n, self.config.repeats)
+        requests = self.construct_requests(doc, context, metadata=place, **chat)
         requests = requests if isinstance(requests, list) else [requests]
         options = self.doc_to_choice(doc) if self.OUTPUT_TYPE == "multiple_choice" else []
-        asked = json.dumps([self.config.task, self.doc_to_text(doc), options, self.doc_to_target(doc)], default=str)
+        asked = [self.config.task, self.doc_to_text(doc), options, self.doc_to_target(doc)]
+        asked = json.dumps(asked, default=str)
         id = hashlib.sha256(re.sub(r"(\s|\\n)+", " ", asked).encode()).hexdigest()[:12]
         credit = self.credit(doc, options, len(requests)) if options else []
         return Item(id, doc, requests, sum(credit) / len(credit) if credit else 0., options, credit)
@@ -119,7 +124,8 @@ def doc_to_target(self: ItemTask, doc, doc_to_target=None):
             raise RowFault(f"{one_line(repr(target))} is no text", self.fields_of("doc_to_target"), doc)
         return str(target)
     if self.at_first_row and isinstance(target, int) and self.config.doc_to_choice is not None:
-        return min(max(target, 0), len(self.doc_to_choice(doc)) - 1)  # lm-eval looks the first answer up before it counts options
+        # lm-eval looks the first answer up before it counts the options
+        return min(max(target, 0), len(self.doc_to_choice(doc)) - 1)
     return target
 
 # %% ../nbs/13_tasks.ipynb #8af4254f
@@ -130,12 +136,14 @@ def right(self: ItemTask, doc, options) -> set:
     gold = getattr(self, part)(doc)
     several, fields = isinstance(gold, list), self.fields_of(part)
     if several != bool(self.multiple_target):
-        raise RowFault(f"{gold!r} beside lists of right options in other rows; write a (filled) list in all rows or in none", fields, doc)
+        raise RowFault(f"{gold!r} beside lists of right options in other rows; "
+                       "write a (filled) list in all rows or in none", fields, doc)
     found = set()
     for label in gold if several else [gold]:
         if isinstance(label, str) and not several: label = options.index(label) if label in options else None
         elif not isinstance(label, int):
-            raise RowFault(f"{label!r} is neither the number of an option, from 0, nor one of the options", fields, doc)
+            raise RowFault(f"{label!r} is neither the number of an option, from 0, nor one of the options",
+                           fields, doc)
         if label is not None and 0 <= label < len(options): found.add(label)
         elif doc not in self.unanswerable: self.unanswerable.append(doc)
     return found
@@ -146,12 +154,14 @@ def guess_score(self: ItemTask, doc, option: int, requests: int) -> float:
     answers = [(0., True) if n == option else (-1e6, False) for n in range(requests)]
     metric = main_metric(self).split(",")[0]
     try: return float(self.process_results(doc, answers)[metric])
-    except Exception as e: raise RowFault(f"cannot be scored ({one_line(e)})", "process_results", doc) from None
+    except Exception as e:
+        raise RowFault(f"cannot be scored ({one_line(e)})", "process_results", doc) from None
 
 @patch
 def credit(self: ItemTask, doc, options, requests: int) -> list:
     "What a guess at each option scores, by the task's metric."
-    if callable(self.config.process_results): return [self.guess_score(doc, n, requests) for n in range(len(options))]
+    if callable(self.config.process_results):
+        return [self.guess_score(doc, n, requests) for n in range(len(options))]
     right = self.right(doc, options)
     return [float(n in right) for n in range(len(options))]
 
@@ -161,12 +171,14 @@ MAIN_METRIC = {"arc_easy": "acc", "piqa": "acc", "sciq": "acc"}
 def main_metric(
     task: ConfigurableTask,  # a loaded task
 ) -> str:
-    "The metric that makes an item's score, as `metric,filter`: that of `MAIN_METRIC`, else `acc_norm`, `acc`, `exact_match` or pass@1."
+    "The metric that makes an item's score, as `metric,filter`."
     has, name = task._metric_fn_list, task._filters[0].name
-    for metric in (MAIN_METRIC.get(task.config.task), "acc_norm", "acc", "exact_match", "pass_at_1", "pass_at_k"):
-        if metric == "pass_at_k" and metric in has: return f"pass@{min(task._metric_fn_kwargs[metric]['k'])},{name}"
-        if metric in has: return f"{metric},{name}"
-    raise ValueError(f"task '{task.config.task}' has none of acc_norm, acc, exact_match, pass_at_1, pass_at_k "
+    usual = ("acc_norm", "acc", "exact_match", "pass_at_1", "pass_at_k")
+    for metric in (MAIN_METRIC.get(task.config.task), *usual):
+        if metric not in has: continue
+        if metric == "pass_at_k": metric = f"pass@{min(task._metric_fn_kwargs[metric]['k'])}"
+        return f"{metric},{name}"
+    raise ValueError(f"task '{task.config.task}' has none of {', '.join(usual)} "
                      f"(it has {', '.join(map(str, has))})")
 
 # %% ../nbs/13_tasks.ipynb #4b2372e4
@@ -189,7 +201,9 @@ def rehearse(self: ItemTask):
     self.apply_filters()
     for item in items:
         try: self.score(item)
-        except Exception as e: raise RowFault(f"cannot be scored by {main_metric(self)} ({one_line(e)})", "", item.doc) from None
+        except Exception as e:
+            why = f"cannot be scored by {main_metric(self)} ({one_line(e)})"
+            raise RowFault(why, "", item.doc) from None
     for r in self._instances: r.resps, r.filtered_resps = [], {}
 
 # %% ../nbs/13_tasks.ipynb #aba1548c
@@ -204,7 +218,8 @@ def plain(
 def faces(self: ItemTask, doc) -> set:
     "What a row says, question and answer, as an item and as an example are written."
     examples, found = self.fewshot_cfg, set()
-    for text, choice, target in [(None, None, None), (examples.doc_to_text, examples.doc_to_choice, examples.doc_to_target)]:
+    as_example = (examples.doc_to_text, examples.doc_to_choice, examples.doc_to_target)
+    for text, choice, target in [(None, None, None), as_example]:
         try:
             question, answer = self.doc_to_text(doc, text), self.doc_to_target(doc, target)
             options = self.doc_to_choice(doc, choice) if choice or self.config.doc_to_choice else []
@@ -236,9 +251,11 @@ class Others:
         rest = [row for row in self.sampler.fewshot_docs() if not self.is_own(row)]
         if len(rest) < n:
             name = self.task.benchmark
-            raise RowFault(f"task '{name}' wants {n} few-shot examples, but {self.task.source} has only {len(rest)} beside "
-                           f"the item itself; add rows to {name}.fewshot.jsonl or set num_fewshot={len(rest)} or less")
-        again = copy.copy(self.sampler).set_rnd(" ".join(sorted(self.faces)))  # draws of other items stay as they are
+            raise RowFault(
+                f"task '{name}' wants {n} few-shot examples, but {self.task.source} has only {len(rest)} beside "
+                f"the item itself; add rows to {name}.fewshot.jsonl or set num_fewshot={len(rest)} or less")
+        # with random numbers of its own, so that the draws of other items stay as they are
+        again = copy.copy(self.sampler).set_rnd(" ".join(sorted(self.faces)))
         return again.replace_df(rest).sample(n)
 
 # %% ../nbs/13_tasks.ipynb #a58afb02
@@ -263,7 +280,8 @@ def build_qa_turn(self: ItemTask, *, q=None, c=None, a=None, **kwargs):
     "lm-eval's, which can also show an example whose answer is a number, or several options."
     if c and isinstance(a, list) and a and isinstance(a[0], int): a = a[0]
     if c and isinstance(a, int) and not 0 <= a < len(c):
-        raise RowFault(f"a few-shot example has the answer {a}, which is none of its {len(c)} options; mend it or leave it out")
+        raise RowFault(f"a few-shot example has the answer {a}, which is none of its {len(c)} options; "
+                       "mend it or leave it out")
     if not c and isinstance(a, (int, float)): a = str(a)
     return super(ItemTask, self).build_qa_turn(q=q, c=c, a=a, **kwargs)
 
@@ -284,7 +302,7 @@ def place_of(
 
 # %% ../nbs/13_tasks.ipynb #d1445530
 def check_file(name: str, config: dict, rows: list, files: tuple):
-    "ValueError names the first line of a file that has another kind of value in a field than the lines before it."
+    "ValueError names the first line of a file that has another kind of value than the lines before it."
     if not files: return
     fields = [field for field in read_by(config, rows) if all(field in row for row in rows)]
     try: check_kinds(rows, fields)
@@ -297,7 +315,7 @@ def build_task(
     files: tuple,   # the files of a folder, if the rows are from there
     chat=None,      # a tokenizer
 ) -> ItemTask:
-    "A task whose items have been built and whose scoring has been tried; ValueError names the row that is at fault."
+    "A task with its items, whose scoring has been tried; ValueError names the row that is at fault."
     name = config["task"]
     try:
         with quiet():
@@ -308,28 +326,30 @@ def build_task(
         place = f"{place_of(e.doc, found.source, files)}, {e.fields}: ".replace(", :", ":") if e.doc else ""
         raise ValueError(f"{place}{e}; the rows do not fit task '{name}'") from None
     except Exception as e:
-        raise ValueError(f"the rows of {found.source} do not fit task '{name}': {type(e).__name__}: {one_line(e)}") from e
+        why = f"{type(e).__name__}: {one_line(e)}"
+        raise ValueError(f"the rows of {found.source} do not fit task '{name}': {why}") from e
     if bad := task.unanswerable:
         place = place_of(bad[0], found.source, files)
-        warnings.warn(f"{name}: {len(bad)} of {len(task.items)} rows have an answer that is none of their options and count as wrong, "
-                      f"as in lm-eval; the first is {place}, {task.fields_of('doc_to_target')}")
+        warnings.warn(f"{name}: {len(bad)} of {len(task.items)} rows have an answer that is none of their options "
+                      f"and count as wrong, as in lm-eval; the first is {place}, {task.fields_of('doc_to_target')}")
     return task
 
 # %% ../nbs/13_tasks.ipynb #617b23fb
 def load_tasks(
     names: str | list,         # lm-eval tasks, or "mmlu"
     limit: int | None = None,  # items per benchmark, at least 1; None (or "all") takes all
-    data_dir: str | Path | None = None,  # folder of `<task>.jsonl` and, for your own, `<task>.yaml`; looked at first
+    data_dir: str | Path | None = None,  # folder of `<task>.jsonl` and, for your own, `<task>.yaml`
     seed: int = 0,             # of the choice of items
     num_fewshot: int | None = None,  # None keeps the task's own setting
     chat = None,               # a tokenizer, to put its chat template around each prompt
-    allow_code_execution: bool = False,  # also tasks that run programs which the model writes, as humaneval and mbpp
+    allow_code_execution: bool = False,  # also tasks that run programs of the model, as humaneval
 ) -> list:
     "lm-eval's tasks with our rows, ready for `evaluate` or for `simple_evaluate`."
     if chat and not chat.chat_template: raise ValueError("the tokenizer has no chat template; leave chat out")
     names = [names] if isinstance(names, str) else names
     if isinstance(names, dict) or not all(isinstance(name, str) for name in names):
-        raise ValueError(f"tasks are given as a list of names, and `limit` says how many items each; got {one_line(repr(names))}")
+        raise ValueError("tasks are given as a list of names, and `limit` says how many items each; "
+                         f"got {one_line(repr(names))}")
     tasks = []
     for name in names:
         found = None
@@ -347,12 +367,14 @@ def load_tasks(
 def definitions(name: str, allow_code_execution=False, data_dir=None) -> list:
     "The definition of a benchmark, or those of MMLU's subjects."
     if name != "mmlu": return [task_config(name, allow_code_execution, data_dir)]
-    subjects = sorted(n for n, path in task_files().items() if n.startswith("mmlu_") and path.parent.match("mmlu/default"))
+    places = {n: path.parent for n, path in task_files().items() if n.startswith("mmlu_")}
+    subjects = sorted(n for n, place in places.items() if place.match("mmlu/default"))
     return [task_config(n, allow_code_execution, data_dir) for n in subjects]
 
 def of_subject(rows: list | None, name: str, config: dict) -> list | None:
     "The rows that belong to a definition: all, or those of MMLU's subject."
-    return rows if name != "mmlu" or rows is None else [r for r in rows if r["subject"] == config["dataset_name"]]
+    if name != "mmlu" or rows is None: return rows
+    return [r for r in rows if r["subject"] == config["dataset_name"]]
 
 def check_shots(name: str, config: dict, found: Rows, num_fewshot: int | None = None):
     "Put the number of few-shot examples into the definition; ValueError if there are no rows for them."
@@ -362,8 +384,8 @@ def check_shots(name: str, config: dict, found: Rows, num_fewshot: int | None = 
         raise ValueError(f"num_fewshot of task '{name}' must be a whole number, 0 or more; got {wanted!r}")
     written = (config.get("fewshot_config") or {}).get("samples") is not None  # into the task, as MBPP's
     if found.rows and wanted and not found.shots and not written:
-        raise ValueError(f"task '{name}' wants {wanted} few-shot examples, but {found.source} has no rows for them; "
-                         f"add {name}.fewshot.jsonl to a data folder or set num_fewshot=0")
+        raise ValueError(f"task '{name}' wants {wanted} few-shot examples, but {found.source} has no rows "
+                         f"for them; add {name}.fewshot.jsonl to a data folder or set num_fewshot=0")
 
 # %% ../nbs/13_tasks.ipynb #072f9ae0
 class Cost(NamedTuple):
@@ -376,7 +398,7 @@ def tokens_of(
     tokenizer,
     max_gen_toks: int = 256,  # new tokens where a task says nothing, as in lm-eval
 ) -> Cost:
-    "Tokens of all prompts and answers, and the most that may be generated; what is generated in the end stops earlier as a rule."
+    "Tokens of all prompts and answers, and the most that may be generated (as a rule it is less)."
     def count(texts): return sum(map(len, tokenizer(texts)["input_ids"])) if texts else 0
     items = [item for task in tasks for item in task.items]
     requests = [r for item in items for r in item.requests]
