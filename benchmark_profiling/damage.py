@@ -119,7 +119,8 @@ def choice_loss(
 ) -> float:                 # nats
     "Mean cross-entropy of the right option among all; NotFinite names the first question that gives NaN."
     if isinstance(questions, (dict, str)):
-        raise TypeError("the choice loss takes rows of a diagnostic set; of a Dataset, questions.select(range(n))")
+        raise TypeError("the choice loss takes rows of a diagnostic set; of a Dataset, "
+                        "questions.select(range(n))")
     questions = list(questions)
     if not questions: raise ValueError("the choice loss needs at least one question")
     options = [encode_options(tokenizer, q, style) for q in questions]

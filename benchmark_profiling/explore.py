@@ -35,10 +35,12 @@ def two_states(
     "Outcomes of the intact model and of a state, by item; a line says what there is where one is unknown."
     rows = outcomes[outcomes.task == benchmark]
     if not len(rows):
-        raise ValueError(f"no outcomes on '{benchmark}'; there are {', '.join(sorted(outcomes.task.unique()))}")
+        there = ", ".join(sorted(outcomes.task.unique()))
+        raise ValueError(f"no outcomes on '{benchmark}'; there are {there}")
     for s in ("intact", state):
         if s not in set(rows.state):
-            raise ValueError(f"no outcomes of '{s}' on {benchmark}; there are {', '.join(rows.state.unique())}")
+            there = ", ".join(rows.state.unique())
+            raise ValueError(f"no outcomes of '{s}' on {benchmark}; there are {there}")
     before, after = (rows[rows.state == s].set_index("item_id") for s in ("intact", state))
     if set(before.index) != set(after.index):
         raise ValueError(f"'{state}' has other items than the intact model on {benchmark}")
@@ -48,11 +50,11 @@ def flips(
     outcomes: pd.DataFrame,  # tidy: state, task, item_id, score, chance, p_gold
     benchmark: str,          # a task among them
     state: str,              # a state beside `intact`, such as an ability
-) -> pd.DataFrame:           # before, after (scores), p_before, p_after, chance; change: lost, gained, right, wrong
+) -> pd.DataFrame:           # scores, probabilities, chance; change: lost, gained, right, wrong
     "Items by what was lost, most first: score and probability of the right answer before and after."
     before, after = two_states(outcomes, benchmark, state)
-    t = pd.DataFrame(dict(before=before.score, after=after.score, p_before=before.p_gold, p_after=after.p_gold,
-                          chance=before.chance))
+    scores = dict(before=before.score, after=after.score)
+    t = pd.DataFrame(dict(scores, p_before=before.p_gold, p_after=after.p_gold, chance=before.chance))
     cases = [t.before > t.after, t.before < t.after, t.before > 0]
     t["change"] = np.select(cases, ["lost", "gained", "right"], "wrong")
     return t.iloc[np.lexsort((t.index, (t.p_after - t.p_before).fillna(t.after - t.before)))]
@@ -94,7 +96,8 @@ def ask(task, item) -> Question:
     prompts, options = zip(*(r.args[:2] for r in item.requests))
     if len(set(prompts)) > 1:   # the options stand in the prompt
         prompts, options = ("",), tuple(f"{p} … {o}" for p, o in zip(prompts, options))
-    if task.OUTPUT_TYPE != "multiple_choice": return Question(prompts[0], [str(task.doc_to_target(item.doc))], [0])
+    if task.OUTPUT_TYPE != "multiple_choice":
+        return Question(prompts[0], [str(task.doc_to_target(item.doc))], [0])
     options = options[:len(task.doc_to_choice(item.doc))]
     sure = 1e4 * torch.eye(len(options), dtype=torch.float64)
     right = [i for i, one in enumerate(sure) if gold_probability(task, item, one) > .5]
@@ -129,8 +132,8 @@ def _option_row(i, text, right, table) -> str:
         cells += f"<td>{_bar(table.before[i], '#0072b2')}</td><td>{_bar(table.after[i], '#d55e00')}</td>"
     return f"<tr>{cells}</tr>"
 
-_CHANGES = dict(lost="right before, wrong after", gained="wrong before, right after", right="right before and after",
-                wrong="wrong before and after")
+_CHANGES = dict(lost="right before, wrong after", gained="wrong before, right after",
+                right="right before and after", wrong="wrong before and after")
 
 def card(
     row,           # of `flips`
@@ -141,7 +144,8 @@ def card(
     change = f"{_percent(row.p_before)} → {_percent(row.p_after)} (chance {_percent(row.chance)})"
     head = f"<p><b>{_CHANGES[row.change]}</b>; probability of the right answer {change}</p>"
     if found is None:
-        return head + "<p>The question is not at hand: its rows are neither in the data wheel nor in a data folder.</p>"
+        return head + ("<p>The question is not at hand: its rows are neither in the data wheel "
+                       "nor in a data folder.</p>")
     prompt, options, right = ask(*found)
     rows = "".join(_option_row(i, o, i in right, table) for i, o in enumerate(options))
     heads = "" if table is None else "<tr><th></th><th></th><th>intact</th><th>ablated</th></tr>"
@@ -161,12 +165,15 @@ def read_run(
     folder = Path(folder)
     for name in ("outcomes.parquet", "config.yaml"):
         if not (folder / name).exists():
-            raise FileNotFoundError(f"{folder} is no finished run: it has no {name}; `bprof status {folder}` says more")
+            raise FileNotFoundError(f"{folder} is no finished run: it has no {name}; "
+                                    f"`bprof status {folder}` says more")
     outcomes, config = read_cell(folder / "outcomes.parquet"), load_config(folder / "config.yaml")
     if lost := {"state", "task", "item_id", "score", "chance", "p_gold"} - set(outcomes):
-        raise ValueError(f"{folder / 'outcomes.parquet'} holds no outcomes of a run: there is no column '{min(lost)}'")
+        raise ValueError(f"{folder / 'outcomes.parquet'} holds no outcomes of a run: "
+                         f"there is no column '{min(lost)}'")
     if foreign := set(outcomes.task) - set(config.tasks):
-        raise ValueError(f"{folder} mixes two runs: its outcomes have '{min(foreign)}', which config.yaml does not name")
+        raise ValueError(f"{folder} mixes two runs: its outcomes have '{min(foreign)}', "
+                         "which config.yaml does not name")
     about = read_json(folder / "run.json") if (folder / "run.json").exists() else {}
     kinds = {name: facts["kind"] for name, facts in recorded_states(about, outcomes.state.unique()).items()}
     if set(kinds.values()) <= {StateKind.INTACT, StateKind.REPEAT}:
@@ -203,7 +210,8 @@ class Picker:
         "The list of items that the menus ask for."
         t = self.table()
         some = t if self.kind.value == "all" else t[t.change == self.kind.value]
-        self.pick.options = [(f"{i}  {_percent(r.p_before)} → {_percent(r.p_after)}", i) for i, r in some.iterrows()]
+        def told(i, r): return f"{i}  {_percent(r.p_before)} → {_percent(r.p_after)}"
+        self.pick.options = [(told(i, r), i) for i, r in some.iterrows()]
         self.pick.index = 0 if len(some) else None
         self.show()
 

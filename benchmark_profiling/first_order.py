@@ -62,7 +62,8 @@ def score_gradient(
     with quiet(): lm = PackedLM(pretrained=model, tokenizer=tokenizer)
     items, trees, done = encode_items(lm, tasks), tree_fault(model) is None, 0.0
     work = Work(lambda group: _probabilities(model, [items[i] for i in group], trees),
-                 [option_tokens(i.options, trees) for i in items], [i.item.id for i in items], tasks[0].benchmark)
+                 [option_tokens(i.options, trees) for i in items], [i.item.id for i in items],
+                 tasks[0].benchmark)
     with OnlyGradientsFor(model, params), GradientSum(params) as grads, streamed(model, grads):
         for same in _alike(items):
             for g in group_by_size([work.sizes[n] for n in same], budget):
@@ -83,7 +84,7 @@ def first_order(
     seed: int = 0,        # of the choice of items, for names
     budget: int = 512,    # tokens a batch; memory grows with it
 ) -> pd.DataFrame:        # benchmark, ability, base, chance, drop, ais (all predicted but base and chance)
-    "Predicted drop of `p_gold` and predicted AIS of every region on every benchmark, by a backward pass each."
+    "Predicted drop of `p_gold` and predicted AIS of every region on every benchmark, a backward pass each."
     _check(model, regions)
     if isinstance(tasks, str) or any(isinstance(t, str) for t in tasks):
         tasks = load_tasks(tasks, limit, data_dir, seed)
@@ -93,7 +94,8 @@ def first_order(
         mine = [t for t in tasks if t.benchmark == benchmark]
         gradient, base = score_gradient(model, tokenizer, mine, params, budget)
         chance = sum(i.chance for t in mine for i in t.items) / sum(len(t.items) for t in mine)
-        rate = {n: g.view(-1).cpu() * values_of(model, n, params[n]).view(-1).cpu() for n, g in gradient.items()}
+        values = {n: values_of(model, n, params[n]).view(-1).cpu() for n in gradient}
+        rate = {n: g.view(-1).cpu() * values[n] for n, g in gradient.items()}
         for name, region in regions.items():
             drop, above = _predicted(rate, region), base - chance
             rows.append((benchmark, name, base, chance, drop, drop / above if above > 0 else float("nan")))

@@ -27,8 +27,8 @@ def tables(seed: int = 0) -> dict[str, list]:
     "The tasks: for each, all triples (a, b, answer)."
     draw = random.Random(seed)
     drawn = [[draw.randrange(N) for _ in range(N)] for _ in range(N)]
-    tasks = dict(addition=lambda a, b: (a + b) % N, difference=lambda a, b: (a - b) % N, product=lambda a, b: a * b % N,
-                 larger=max, lookup=lambda a, b: drawn[a][b])
+    tasks = dict(addition=lambda a, b: (a + b) % N, difference=lambda a, b: (a - b) % N,
+                 product=lambda a, b: a * b % N, larger=max, lookup=lambda a, b: drawn[a][b])
     return {t: [(a, b, f(a, b)) for a in range(N) for b in range(N)] for t, f in tasks.items()}
 
 def language(seed: int = 0) -> list[str]:
@@ -47,8 +47,9 @@ def questions(task: str, table: list, seed: int = 0) -> Dataset:
     for a, b, answer in table:
         options = draw.sample([i for i in range(N) if i != answer], 3) + [answer]
         draw.shuffle(options)
-        rows.append(dict(id=f"{task}-{a}-{b}", ability=task, question_type="table", context="", question=f"{task} {a} {b}",
-                         options=list(map(str, options)), answer=options.index(answer), source="planted"))
+        rows.append(dict(id=f"{task}-{a}-{b}", ability=task, question_type="table", context="",
+                         question=f"{task} {a} {b}", options=list(map(str, options)),
+                         answer=options.index(answer), source="planted"))
     draw.shuffle(rows)
     return Dataset.from_list(rows)
 
@@ -56,7 +57,7 @@ def questions(task: str, table: list, seed: int = 0) -> Dataset:
 BLOCK = 16   # neurons a task has in each layer
 
 def _train(model, ids, answer, group, numbers, steps, batch=200, margin=0.2, weight=20.0):
-    "Rows of `ids` must give `answer`; `group` says whose block each needs: the last is the language's, which is never switched off."
+    "Rows of `ids` must give `answer`; `group`: whose block each needs. The last (language) is never off."
     groups, gate, opened = int(group.max()) + 1, [None], []
     owner = torch.arange(groups).repeat_interleave(BLOCK)
     hooks = [h for layer in model.model.layers for h in (
@@ -67,7 +68,7 @@ def _train(model, ids, answer, group, numbers, steps, batch=200, margin=0.2, wei
     for _ in range(steps):
         rows = torch.randint(len(ids), (batch,))
         mine = group[rows]
-        on = (torch.rand(batch, groups) < 0.5) | (torch.rand(batch, 1) < 0.5)    # all blocks, or a random half
+        on = (torch.rand(batch, groups) < 0.5) | (torch.rand(batch, 1) < 0.5)    # all blocks, or half
         has = (torch.rand(batch) < 0.5) | (mine == groups - 1)
         on[torch.arange(batch), mine] = has
         gate[0], own = on[:, None, owner].float(), (owner == mine[:, None]).float()
@@ -79,7 +80,10 @@ def _train(model, ids, answer, group, numbers, steps, batch=200, margin=0.2, wei
             loud = ((g + margin).relu() * (1 - own[:, None])).mean()
             asleep = (margin - (g[:, 1:].mean(1) * own).sum(0) / own.sum(0).clamp(min=1)).relu().mean()
             loss = loss + weight * (loud + asleep)
-        optimizer.zero_grad(); loss.backward(); optimizer.step(); schedule.step()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
     for h in hooks: h.remove()
 
 # %% ../nbs/50_planted.ipynb #f85a3701
@@ -95,14 +99,16 @@ class Planted:
 def _truth(model, tasks):
     "The weights of each task's block of neurons, as regions without a rank."
     params, out = {n: p for n, p in model.named_parameters() if ".mlp." in n}, {}
+    numel, shapes = sum(p.numel() for p in params.values()), {n: p.shape for n, p in params.items()}
     for i, task in enumerate(tasks):
         which, position = [], []
         for j, (n, p) in enumerate(params.items()):
             at = torch.arange(p.numel()).view(p.shape)
             at = at.T if "down_proj" in n else at
-            position.append(at[i * BLOCK:(i + 1) * BLOCK].reshape(-1)); which.append(torch.full_like(position[-1], j))
-        out[task] = Region.ranked(list(params), torch.cat(which), torch.cat(position), sum(p.numel() for p in params.values()),
-                                  dict(ability=task, planted=True))
+            position.append(at[i * BLOCK:(i + 1) * BLOCK].reshape(-1))
+            which.append(torch.full_like(position[-1], j))
+        out[task] = Region.ranked(list(params), torch.cat(which), torch.cat(position), numel,
+                                  dict(ability=task, planted=True), shapes)
     return out
 
 # %% ../nbs/50_planted.ipynb #c674c084
@@ -116,15 +122,19 @@ def planted_model(
     tokenizer = Tokenizer(WordLevel({w: i for i, w in enumerate(words)}, unk_token=words[0]))
     tokenizer.pre_tokenizer = WhitespaceSplit()
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=tokenizer)
-    texts = [f"Question: {t} {a} {b} Answer: {c}" for t, table in tasks.items() for a, b, c in table] + sentences
+    texts = []
+    for t, table in tasks.items(): texts += [f"Question: {t} {a} {b} Answer: {c}" for a, b, c in table]
+    texts += sentences
     ids = torch.tensor([tokenizer(t)["input_ids"] for t in texts])
     sizes = torch.tensor([len(table) for table in tasks.values()] + [len(sentences)])
     group = torch.arange(len(sizes)).repeat_interleave(sizes)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = LlamaForCausalLM(LlamaConfig(
-            vocab_size=len(words), hidden_size=32, intermediate_size=len(sizes) * BLOCK, num_hidden_layers=2, num_attention_heads=4,
-            hidden_act="relu", max_position_embeddings=64, bos_token_id=None, eos_token_id=None, pad_token_id=None))
+            vocab_size=len(words), hidden_size=32, intermediate_size=len(sizes) * BLOCK, num_hidden_layers=2,
+            num_attention_heads=4, hidden_act="relu", max_position_embeddings=64,
+            bos_token_id=None, eos_token_id=None, pad_token_id=None))
         _train(model, ids[:, :-1], ids[:, -1], group, [words.index(str(i)) for i in range(N)], steps)
     encoded = [Encoded(row.tolist(), ids.shape[1] - 1) for row in ids[-len(sentences):]]
-    return Planted(model.eval(), tokenizer, {t: questions(t, rows, seed) for t, rows in tasks.items()}, encoded, _truth(model, tasks))
+    asked = {t: questions(t, rows, seed) for t, rows in tasks.items()}
+    return Planted(model.eval(), tokenizer, asked, encoded, _truth(model, tasks))
