@@ -29,7 +29,8 @@ WRONG = [
     dict(ks=["x"]), dict(share=0),
     dict(unions=[["spatial_reasoning"]]), dict(chat="maybe"), dict(model=7),
     dict(model=None), dict(data_dir=3),
-    dict(model=10**400), dict(limit="x" * 5000), dict(abilities="a\nb"), dict(seed="1\n2"), dict(ks="y" * 900),
+    dict(model=10**400), dict(limit="x" * 5000), dict(abilities="a\nb"), dict(seed="1\n2"),
+    dict(ks="y" * 900),
     dict(style="closed"), dict(protected=1), dict(track="wandb"), dict(store=[]),
     dict(seed=-1), dict(nothing=1),
 ]
@@ -44,8 +45,10 @@ def test_wrong_values_are_one_line_in_plain_words(values):
         assert word not in said, said
 
 @pytest.mark.parametrize("text", [
-    "1: 2", "null: 3", "? [a]\n: b", "a: &x [*x]", "- a", "text", "!!python/object:os.system x", "limit: 2026-01-01",
-    "limit: 1\nlimit: 2", "\t- a", "k: .1\n...\nk: .2", "\0", "---\na: 1\n---\nb: 1", "limit: {a: 1, a: 2}", "k: &k [*k]"])
+    "1: 2", "null: 3", "? [a]\n: b", "a: &x [*x]", "- a", "text", "!!python/object:os.system x",
+    "limit: 2026-01-01",
+    "limit: 1\nlimit: 2", "\t- a", "k: .1\n...\nk: .2", "\0", "---\na: 1\n---\nb: 1",
+    "limit: {a: 1, a: 2}", "k: &k [*k]"])
 def test_any_text_ends_in_one_line_that_names_the_file(text, tmp_path):
     (tmp_path / "c.yaml").write_text(text)
     with pytest.raises(ValueError) as e: load_config(tmp_path / "c.yaml")
