@@ -41,6 +41,11 @@ class AIS(NamedTuple):
     chance: float   # mean score of a guesser on these items
     n: int          # number of items
 
+    def __repr__(self):
+        means = f"{self.base:.3f} intact, {self.ablated:.3f} ablated, chance {self.chance:.3f}, n = {self.n}"
+        score = f"{self.value:+.2f} ({self.lo:+.2f} to {self.hi:+.2f}), p = {self.p:.2g}"
+        return f"AIS {score if self.status == 'ok' else self.status}; {means}"
+
 def _status(m, alpha) -> str:
     "Can a score be given on these items?"
     if m.n < MIN_ITEMS: return "too few"

@@ -420,6 +420,11 @@ def signatures(
     return Found(found, pd.DataFrame(rows, columns=COLUMNS))
 
 # %% ../nbs/05_signatures.ipynb #806bcadc
+def _write_picture(path, figure):
+    buffer = io.BytesIO()
+    figure.savefig(buffer, dpi=160, bbox_inches="tight", format="png")
+    write_file(path, buffer.getvalue())
+
 def _write_overlaps(scores, perplexity, found, folder, groups, blocks):
     "Overlaps of signatures and of scores as a table and a picture, or a line that says why there are none."
     whole, full = scores.notna().all(axis=1).to_numpy(), [name for name, s in found.items() if len(s)]
@@ -433,11 +438,10 @@ def _write_overlaps(scores, perplexity, found, folder, groups, blocks):
     levels = {name: overlap(table, *known) for name, table in tables.items()}
     every = pd.concat([table.assign(level=name) for name, table in levels.items()])
     write_file(folder / "overlaps.csv", every.to_csv(index=False))
-    buffer = io.BytesIO()
-    figure = heatmaps(levels, dict.fromkeys(levels, f"{whole.sum()} models"))
-    figure.savefig(buffer, dpi=160, bbox_inches="tight", format="png")
-    write_file(folder / "overlaps.png", buffer.getvalue())
+    _write_picture(folder / "overlaps.png", heatmaps(levels, dict.fromkeys(levels, f"{whole.sum()} models")))
 
+
+# %% ../nbs/05_signatures.ipynb #6f458ac3
 def write_signatures(
     scores: pd.DataFrame,       # models x benchmarks
     perplexity: pd.DataFrame,   # models x contexts, in the same order

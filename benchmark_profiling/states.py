@@ -53,9 +53,10 @@ _BY_NAME = (
 def kinds_by_name(
     names: Iterable[str],  # of states
 ) -> dict[str, StateKind]:
-    "The kinds of states that only have names: `intact`, `intact-2`, `random-0`, `placebo-0`, `a@k`, `a+b`; else an ability."
+    "Kinds by the names `intact`, `intact-2`, `random-0`, `placebo-0`, `a@k` and `a+b`; any other is an ability."
     def kind_of(name):
-        return next((kind for kind, pattern in _BY_NAME if re.fullmatch(pattern, name)), StateKind.ABILITY)
+        fits = [kind for kind, pattern in _BY_NAME if re.fullmatch(pattern, name)]
+        return fits[0] if fits else StateKind.ABILITY
     return {name: kind_of(name) for name in dict.fromkeys(names)}
 
 # %% ../nbs/15_states.ipynb #3a083575
@@ -65,8 +66,10 @@ def facts_by_name(
     "What `State.facts` would say of states that only have names: the k of `a@k` is read from it."
     facts = {}
     for name, kind in kinds_by_name(names).items():
-        ability, _, k = name.partition("@") if kind == StateKind.SWEEP else (name, "", "")
-        if kind not in (StateKind.ABILITY, StateKind.SWEEP, StateKind.UNION): ability = None
-        facts[name] = dict(kind=kind, ability=ability, question_set=0, k=float(k) if k else None)
+        of_abilities = kind in (StateKind.ABILITY, StateKind.SWEEP, StateKind.UNION)
+        ability, _, k = name.partition("@")
+        if kind != StateKind.SWEEP: ability, k = name, ""
+        facts[name] = dict(kind=kind, ability=ability if of_abilities else None, question_set=0,
+                           k=float(k) if k else None)
     return facts
 
