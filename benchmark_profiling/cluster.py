@@ -10,7 +10,7 @@ __all__ = ['STARTS', 'TRIES', 'AT_ONCE', 'Given', 'Worker', 'NoRay', 'start_ray'
 import os, time, traceback
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from typing import Callable, NamedTuple
+from typing import TYPE_CHECKING, Any, Callable, NamedTuple
 
 import torch
 from fastcore.basics import patch
@@ -116,6 +116,9 @@ class Task(NamedTuple):
 
 class Queue:
     "Cells that are still to be computed, and who is busy with which."
+    if TYPE_CHECKING:
+        def __getattr__(self, name: str) -> Any: ...   # methods that later cells patch in
+
     def __init__(self, ray, grid: Grid, hire: Callable):   # hire: () -> a new worker
         self.ray, self.grid, self.hire = ray, grid, hire
         self.todo, self.busy, self.starting = grid.missing(), {}, {}

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import cache, cached_property, partial, reduce
 from importlib import metadata
 from pathlib import Path
-from typing import Callable
+from typing import TYPE_CHECKING, Any, Callable
 
 import pandas as pd
 from fastcore.basics import patch
@@ -44,16 +44,16 @@ def name_states(config: Config) -> list[State]:
 # %% ../nbs/27_grid.ipynb #c11a2d66
 def _equipped(state: State, chosen: Chosen, ids: dict) -> State | None:
     "The state with identity and what makes its region; None where fewer weights qualify than its k asks for."
-    own = chosen.own
+    own, ability = chosen.own, state.ability or ""
     if state.kind is StateKind.ABILITY:
-        return replace(state, identity=ids[state.ability], make_region=lambda: own[state.ability])
+        return replace(state, identity=ids[ability], make_region=lambda: own[ability])
     if state.kind is StateKind.SWEEP:
-        whole = chosen.ranked[state.ability]
+        whole = chosen.ranked[ability]
         if not 0 < round(state.k * whole.numel) <= whole.size: return None
         region = whole.top(state.k)
         return replace(state, identity=region.hash(), make_region=lambda: region)
     if state.kind is StateKind.UNION:
-        some = state.ability.split("+")
+        some = ability.split("+")
         def make(): return reduce(Region.union, [own[a] for a in some])
         return replace(state, identity="union of " + " ".join(ids[a] for a in some), make_region=make)
     return state
@@ -192,13 +192,17 @@ class Scorer:
 # %% ../nbs/27_grid.ipynb #706d24fc
 class Grid:
     "The cells of a run; each file is read once."
+    if TYPE_CHECKING:
+        def __getattr__(self, name: str) -> Any: ...   # methods that later cells patch in
+
     def __init__(self, states: list[State], benchmarks: dict[str, Benchmark], weights: str,
                  store: Path, journal: Journal,
                  watch: Callable | None = None,    # called with each finished cell, its outcomes and seconds
                  read: dict | None = None):        # key of a cell -> its outcomes, if they were read before
         self.states, self.benchmarks, self.weights = states, benchmarks, weights
         self.store, self.journal, self.watch = Path(store), journal, watch
-        self.cells = [cell_of(s, b, weights, store) for s, b in itertools.product(states, benchmarks.values())]
+        pairs = itertools.product(states, benchmarks.values())
+        self.cells = [cell_of(state, benchmark, weights, store) for state, benchmark in pairs]
         self._read: dict[str, pd.DataFrame] = {} if read is None else read
         self._last: tuple = (None, None)     # a state and its region
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from functools import cached_property
 from importlib import metadata
 from pathlib import Path
-from typing import Callable, Iterator, NamedTuple
+from typing import TYPE_CHECKING, Any, Callable, Iterator, NamedTuple
 
 import torch
 from fastcore.basics import patch
@@ -131,7 +131,7 @@ def make_maps(config: Config, subject: Subject, questions: dict, style: str, inp
     "Importance maps of ordinary text and of every ability, one file each, made where they are missing."
     c, model, paths = config, subject.model, {}
     params = target_parameters(model, c.targets)
-    literal = dict(loss_on="answer", sign="either")                    # the paper's recipe
+    literal: dict[str, Any] = dict(loss_on="answer", sign="either")   # the paper's recipe
     wanted = literal if c.protect == "none" else dict(loss_on="choice", sign="needed")
     for name in ["ordinary_text", *c.abilities]:
         path = paths[name] = folder / f"{name}.safetensors"
@@ -187,6 +187,9 @@ class Chosen(NamedTuple):
 # %% ../nbs/19_regions.ipynb #59198cde
 class Regions:
     "Rankings and k of every ability of a config: from the store, or made."
+    if TYPE_CHECKING:
+        def __getattr__(self, name: str) -> Any: ...   # methods that later cells patch in
+
     def __init__(self, config: Config, subject: Subject, store: Path, journal: Journal):
         self.config, self.subject, self.store, self.journal = config, subject, Path(store), journal
         self._chosen: Chosen | None = None
@@ -207,15 +210,6 @@ class Regions:
     def inputs(self) -> dict: return self._named[1]
 
     def path(self, ability: str) -> Path: return self.folder / f"{ability}.safetensors"
-
-    @property
-    def k_inputs(self) -> dict: return dict(self.inputs, k=self.config.k, budget=self.config.budget)
-
-    @property
-    def k_path(self) -> Path: return self.folder / f"k-{key_of(**self.k_inputs)}"
-
-    def are_there(self) -> bool:
-        return self.k_path.exists() and all(self.path(a).exists() for a in self.config.abilities)
 
     @property
     def k_inputs(self) -> dict: return dict(self.inputs, k=self.config.k, budget=self.config.budget)

@@ -12,7 +12,7 @@ from functools import cached_property
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Callable
+from typing import TYPE_CHECKING, Any, Callable
 
 import yaml
 from fastcore.basics import patch
@@ -55,6 +55,9 @@ class Inputs:
 # %% ../nbs/22_run.ipynb #0bb6f361
 class Run(Inputs):
     "A run: its parts are made when they are first asked for."
+    if TYPE_CHECKING:
+        def __getattr__(self, name: str) -> Any: ...   # methods that later cells patch in
+
     @cached_property
     def region_store(self) -> "Regions":
         from benchmark_profiling.regions import Regions
@@ -177,10 +180,11 @@ def grow(self: Run, grid: "Grid") -> bool:
     beside = {s.name for s in grid.states if s.kind in (StateKind.SWEEP, StateKind.UNION)}
     found = grid.all_outcomes()
     found = found[~found.task.isin(lacking) & ~found.state.isin(beside)]
-    if found.empty: return False
+    width = self.config.until_width
+    if found.empty or not width: return False
     kinds = {s.name: s.kind for s in grid.states if s.name in set(found.state)}
     size = found[found.state == "intact"].task.value_counts()
-    more = more_items(found, self.config.until_width, kinds=kinds)
+    more = more_items(found, width, kinds=kinds)
     self.limits |= {t: min(MOST, int(size[t] + n)) for t, n in more.items() if n and size[t] < MOST}
     grown = {t: self.benchmark(t) for t, n in more.items() if n and size[t] < MOST}
     wider = {t: b for t, b in grown.items() if b.size > size[t]}
