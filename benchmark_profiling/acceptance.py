@@ -9,6 +9,7 @@ __all__ = ['holders', 'objects_in', 'plain', 'right_ones', 'without_labels', 'wr
 # %% ../nbs/46_acceptance.ipynb #7d2d6f48
 import hashlib, json, random, re
 from collections import Counter
+from typing import TYPE_CHECKING, Any
 
 from fastcore.basics import patch
 from pydantic import ValidationError
@@ -19,8 +20,8 @@ from .instructions import Label, Question, examples
 def holders(x, keys):
     "The dicts in `x` that have `keys`, outermost first."
     if isinstance(x, dict) and keys <= x.keys(): return [x]
-    inner = x.values() if isinstance(x, dict) else x if isinstance(x, list) else ()
-    return sum((holders(y, keys) for y in inner), [])
+    if isinstance(x, dict): x = [*x.values()]
+    return sum((holders(y, keys) for y in x), []) if isinstance(x, list) else []
 
 def objects_in(
     text: str,   # a reply
@@ -81,9 +82,8 @@ def judge(
     if isinstance(raw.get("answer"), list): raw = {**raw, "answer": " and ".join(map(str, raw["answer"]))}
     try: q = Question.model_validate(raw)
     except ValidationError as e:
-        return None, "a field is missing" if e.errors()[0][
-            "type"
-        ] == "missing" else "a field has the wrong type"
+        missing = e.errors()[0]["type"] == "missing"
+        return None, "a field is missing" if missing else "a field has the wrong type"
     options, answer = [o.strip() for o in q.options], q.answer.strip()
     if len(options) != 4: return None, "not four options"
     options, answer = without_labels(options, answer)
@@ -124,13 +124,16 @@ def marks_of(context, question, right, wrong) -> set:
 class Pool:
     "What answers come to: questions taken, candidates waiting for a second look, and reasons for refusals."
 
+    if TYPE_CHECKING:
+        def __getattr__(self, name: str) -> Any: ...   # methods that later cells patch in
+
     def __init__(self, ability, ledger):
         self.needs_passage = ability == "contextual_recall"
         self.rows = []            # (type, source, context, question, right, wrong), in the order taken
         self.waiting = {}         # number of the answer -> (ask, answer, candidates)
         self.rejected = Counter() # reason -> questions, or whole replies
         self.seen = set()
-        ours = [example for kind in examples(ability).values() for example in kind]
+        ours = sum(examples(ability).values(), [])
         self.copies = set().union(*(marks_of(*judge(example)[0]) for example in ours))
         for r in ledger.records:
             if "text" in r: self.take(ledger.asks[r["got"]], r)

@@ -11,7 +11,7 @@ import asyncio, logging, math, os, sys
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import httpx, openai
@@ -43,9 +43,10 @@ class LLM:
     max_completion: int = 6000  # tokens that one answer may have, hidden thoughts included
     concurrency: int = 8  # requests at the same time
     timeout: float = 180  # seconds that one request may take
-    params: dict = field(
-        default_factory=dict
-    )  # further fields of a request, such as {"reasoning_effort": "low"}
+    params: dict = field(default_factory=dict)  # further fields of a request, {"reasoning_effort": "low"}
+
+    if TYPE_CHECKING:
+        def __getattr__(self, name: str) -> Any: ...   # methods that later cells patch in
 
     def __post_init__(self):
         key = self.api_key.get_secret_value() if isinstance(self.api_key, SecretStr) else self.api_key
@@ -57,9 +58,8 @@ class LLM:
 # %% ../nbs/44_endpoint.ipynb #b73c2a32
 def check_llm(llm):
     "ValueError for an address, key, price or number that cannot be."
-    if llm.base_url and not (
-        urlsplit(llm.base_url).scheme in ("http", "https") and urlsplit(llm.base_url).hostname
-    ):
+    url = urlsplit(llm.base_url or OPENAI)
+    if url.scheme not in ("http", "https") or not url.hostname:
         raise ValueError(
             f"base_url '{llm.base_url}' is no web address; write it like http://localhost:8000/v1 "
             "(base_url or $OPENAI_BASE_URL)"

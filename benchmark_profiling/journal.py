@@ -10,6 +10,7 @@ import json, os
 from collections import Counter
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from fastcore.basics import patch
 from filelock import FileLock, Timeout
@@ -27,9 +28,7 @@ def dollars(
 def check_budget(llm, max_tokens, max_cost):
     "ValueError if nothing says how much may be spent, or if it means nothing."
     if max_tokens is None and max_cost is None:
-        raise ValueError(
-            "say how much may be spent: give max_tokens, max_cost or both"
-        )
+        raise ValueError("say how much may be spent: give max_tokens, max_cost or both")
     if max_cost is not None and not llm.price:
         raise ValueError(
             f"no price is known for '{llm.model}', so max_cost means nothing; give a budget in "
@@ -42,6 +41,9 @@ def check_budget(llm, max_tokens, max_cost):
 class Ledger:
     "Requests and answers, on disk before they count, and what they used; `path` None: in memory."
 
+    if TYPE_CHECKING:
+        def __getattr__(self, name: str) -> Any: ...   # methods that later cells patch in
+
     def __init__(self, path, llm, max_tokens=None, max_cost=None):
         check_budget(llm, max_tokens, max_cost)
         self.llm, self.max_tokens, self.max_cost = llm, max_tokens, max_cost
@@ -49,7 +51,8 @@ class Ledger:
         self.tokens = [0, 0]  # in and out, of what has ended
         self.cost = 0.0  # dollars, of what has ended
         self.failed = Counter()  # reason -> requests without an answer
-        self.file, self.records = None, []
+        self.file, self.lock = None, None  # the journal, open and locked
+        self.records = []
         if path: self.read(Path(path))
 
     def count(self, record):

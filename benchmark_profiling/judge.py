@@ -15,18 +15,8 @@ import builtins, json, os, sys, time, types
 # %% ../nbs/59_judge.ipynb #72e8fceb
 NATIVE = (type(None), bool, str, float)
 BIG = 1 << 62  # larger whole numbers cross as hexadecimal text
-BASES = {
-    "i": int,
-    "s": str,
-    "f": float,
-    "b": bytes,
-    "a": bytearray,
-    "l": list,
-    "t": tuple,
-    "d": dict,
-    "e": set,
-    "z": frozenset,
-}
+BASES = {"i": int, "s": str, "f": float, "b": bytes, "a": bytearray}
+BASES |= {"l": list, "t": tuple, "d": dict, "e": set, "z": frozenset}
 PARTS = {  # type -> what makes one of its kind
     "builtins.complex": lambda x: (x.real, x.imag),
     "builtins.range": lambda x: (x.start, x.stop, x.step),
@@ -137,9 +127,8 @@ class Unpacker:
 
 # %% ../nbs/59_judge.ipynb #e7c7056a
 EVERY = {name: x for name, x in vars(builtins).items() if callable(x) or x is Ellipsis or x is NotImplemented}
-PLAIN = {
-    kind.__name__: kind for kind in (object, bool, complex, range, slice, types.NoneType, *BASES.values())
-}
+_KINDS: tuple[type, ...] = (object, bool, complex, range, slice, types.NoneType, *BASES.values())
+PLAIN: dict = {kind.__name__: kind for kind in _KINDS}
 PLAIN |= {n: x for n, x in EVERY.items() if isinstance(x, type) and issubclass(x, BaseException)}
 PLAIN |= {"Ellipsis": Ellipsis, "NotImplemented": NotImplemented}
 
@@ -234,9 +223,8 @@ class Line(Kept):
 # %% ../nbs/59_judge.ipynb #497bbdcc
 def described(e):
     "An exception for the other side: its name, the built-in kinds it is of, and what it carries."
-    kinds = [
-        k.__name__ for k in type(e).__mro__ if EVERY.get(k.__name__) is k and issubclass(k, BaseException)
-    ]
+    above = [k for k in type(e).__mro__ if issubclass(k, BaseException)]
+    kinds = [k.__name__ for k in above if EVERY.get(k.__name__) is k]
     return [type(e).__name__[:100], kinds, list(e.args)]
 
 
@@ -266,13 +254,14 @@ def refill(mine, theirs):
 def ask(line, what, *args):
     "Ask the other side, answer what it asks back meanwhile, and give or raise what came out."
     line.send("ask", line.pack([what, *args]))
-    while True:
+    kind, data = line.hear()
+    while kind == "ask":
+        answer(line, data)
         kind, data = line.hear()
-        if kind == "ask": answer(line, data)
-        else: break
     try:
         result, changed, error = outcome(kind, line.unpack(data))
-        if changed: [refill(mine, theirs) for mine, theirs in zip(args[1], changed)]
+        if changed:
+            for mine, theirs in zip(args[1], changed): refill(mine, theirs)
     except Exception: line.fail(Broken())
     if isinstance(error, StopIteration) and what != "next":
         raise RuntimeError("the program raised StopIteration")
@@ -317,9 +306,8 @@ def run_and_answer(code, ends):
         if kind == "ask": answer(line, data)
 
 # %% ../nbs/59_judge.ipynb #890a5ae5
-MODULES = {"np": "numpy", "numpy": "numpy"} | {
-    name: name for name in sys.stdlib_module_names if name[0] != "_"
-}
+MODULES = {"np": "numpy", "numpy": "numpy"}
+MODULES |= {name: name for name in sys.stdlib_module_names if name[0] != "_"}
 
 
 def mean_builtins(tests: str) -> bool:
@@ -329,9 +317,8 @@ def mean_builtins(tests: str) -> bool:
     try: nodes = [*ast.walk(ast.parse(tests))]
     except (SyntaxError, ValueError, RecursionError): return True
     names = [n for n in nodes if isinstance(n, ast.Name)]
-    made = {n.id for n in names if not isinstance(n.ctx, ast.Load)} | {
-        n.arg for n in nodes if isinstance(n, ast.arg)
-    }
+    made = {n.id for n in names if not isinstance(n.ctx, ast.Load)}
+    made |= {n.arg for n in nodes if isinstance(n, ast.arg)}
     made |= {n.name for n in nodes if isinstance(n, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef))}
     made |= {(n.asname or n.name).split(".")[0] for n in nodes if isinstance(n, ast.alias)}
     return bool({n.id for n in names} - made - EVERY.keys() - MODULES.keys())

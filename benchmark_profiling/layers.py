@@ -42,8 +42,8 @@ def landlock(job):
         return result
     version = call(444, None, ctypes.c_size_t(0), 1)
     files = (1 << {1: 13, 2: 14, 3: 15, 4: 15}.get(version, 16)) - 1  # every right of that version
-    size = 8 if version < 4 else 24 if version > 5 else 16
-    rights = struct.pack("QQQ", files, 3, 3)[:size]  # files, TCP, signals and sockets
+    fields = 1 + (version >= 4) + (version >= 6)  # later versions know more kinds of rights
+    rights = struct.pack("QQQ", files, 3, 3)[: 8 * fields]  # files, TCP, signals and sockets
     rules = call(444, rights, ctypes.c_size_t(len(rights)), 0)
     for folder in job["folders"]:
         handle = os.open(folder, os.O_PATH | os.O_CLOEXEC)
@@ -85,26 +85,14 @@ def syscall_filter() -> bytes:
     if sys.platform != "linux" or os.uname().machine not in MACHINES: return b""
     column, kind, opens, fcntl = MACHINES[os.uname().machine]
     load, equal, any_bit, answer = 0x20, 0x15, 0x45, 0x06
-    allow, refuse, kill = (
-        (answer, 0, 0, 0x7FFF0000),
-        (answer, 0, 0, 0x00050000 | errno.EPERM),
-        (answer, 0, 0, 0x80000000),
-    )
-    steps = [
-        (load, 0, 0, 4),
-        (equal, 1, 0, kind),
-        kill,
-        (load, 0, 0, 0),
-    ]  # another machine's calls; the number of the call
+    allow, refuse = (answer, 0, 0, 0x7FFF0000), (answer, 0, 0, 0x00050000 | errno.EPERM)
+    kill = (answer, 0, 0, 0x80000000)
+    steps = [(load, 0, 0, 4), (equal, 1, 0, kind), kill]  # another machine's calls
+    steps += [(load, 0, 0, 0)]  # the number of the call
     for number in allowed_calls(column): steps += [(equal, 0, 1, number), allow]
     for number, flags in opens:
-        steps += [
-            (equal, 0, 4, number),
-            (load, 0, 0, 16 + 8 * flags),
-            (any_bit, 1, 0, WRITING),
-            allow,
-            refuse,
-        ]
+        steps += [(equal, 0, 4, number), (load, 0, 0, 16 + 8 * flags), (any_bit, 1, 0, WRITING)]
+        steps += [allow, refuse]
     steps += [(equal, 0, 1 + 2 * len(FCNTL), fcntl), (load, 0, 0, 24)]
     for command in FCNTL: steps += [(equal, 0, 1, command), allow]
     return b"".join(struct.pack("=HBBI", *step) for step in [*steps, refuse])
@@ -122,20 +110,8 @@ def seccomp(job):
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
 # %% ../nbs/58_layers.ipynb #9b046a9a
-CLOSED = {
-    "os",
-    "subprocess",
-    "socket",
-    "shutil",
-    "signal",
-    "ctypes",
-    "fcntl",
-    "resource",
-    "pty",
-    "gc",
-    "sqlite3",
-    "syslog",
-}
+CLOSED = {"os", "subprocess", "socket", "shutil", "signal", "ctypes", "fcntl", "resource", "pty", "gc"}
+CLOSED |= {"sqlite3", "syslog"}
 HARMLESS = {"os.walk", "os.fwalk", "os.putenv", "os.unsetenv", "os.listxattr", "os.getxattr"}
 
 
@@ -144,11 +120,8 @@ def hook(job):
     import ctypes  # while it still may be imported: numpy does
 
     files, real, decode = ("open", "os.listdir", "os.scandir"), os.path.realpath, os.fsdecode
-    folders, closed, harmless = (
-        tuple(folder + "/" for folder in job["folders"]),
-        frozenset(CLOSED),
-        frozenset(HARMLESS),
-    )
+    folders = tuple(folder + "/" for folder in job["folders"])
+    closed, harmless = frozenset(CLOSED), frozenset(HARMLESS)
     writing = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
     def readable(event, args):
@@ -157,11 +130,8 @@ def hook(job):
         return inside and not (event == "open" and args[2] & writing)
 
     def check(event, args):
-        fine = (
-            readable(event, args)
-            if event in files
-            else event in harmless or event.split(".")[0] not in closed
-        )
+        if event in files: fine = readable(event, args)
+        else: fine = event in harmless or event.split(".")[0] not in closed
         if not fine: raise PermissionError(f"refused: {event}")
 
     sys.addaudithook(check)

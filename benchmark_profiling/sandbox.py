@@ -29,10 +29,8 @@ class Unavailable(RuntimeError):
 
 @functools.lru_cache
 def _search_path():
-    return [
-        *(os.path.abspath(folder) for folder in sys.path if folder),
-        str(Path(judge.__file__).parent.parent),
-    ]
+    ours = str(Path(judge.__file__).parent.parent)
+    return [*(os.path.abspath(folder) for folder in sys.path if folder), ours]
 
 
 def _start(program, tests, folder):
@@ -49,6 +47,45 @@ def _start(program, tests, folder):
     for pipe, job in ((process.stdin, program), (os.fdopen(writing, "wb"), tests)):
         with contextlib.suppress(BrokenPipeError), pipe: pipe.write(json.dumps(job).encode())
     return process
+
+# %% ../nbs/60_sandbox.ipynb #8d6eb89a
+def _hear(process, deadline):
+    "(what the judge reported, whether the time was over)"
+    said = b""
+    with selectors.DefaultSelector() as wait:
+        wait.register(process.stdout, selectors.EVENT_READ)
+        while not said.endswith(b"\n"):
+            if not wait.select(max(0, deadline - time.monotonic())): return {}, True
+            part = os.read(process.stdout.fileno(), 4096)
+            if not part:  # the judge itself came to an end
+                process.wait()
+                return {"gone": process.returncode}, False
+            said += part
+    return json.loads(said), False
+
+
+def _end(process):
+    "Kill both halves; they are one group."
+    with contextlib.suppress(ProcessLookupError, PermissionError): os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+
+# %% ../nbs/60_sandbox.ipynb #1056e105
+def _verdict(report, late):
+    "The outcome from the judge's report, or from how the processes ended without one."
+    if "layer" in report:
+        raise Unavailable(f"this layer of the sandbox cannot be set up here: {report['layer']}")
+    if "test" in report:
+        raise ValueError(
+            f"the tests hand the program a {report['test']} of their own, which cannot leave their "
+            "process; they can hand over plain values, functions and iterators"
+        )
+    if "passed" in report: return Outcome(True, "passed")
+    if "why" in report: return Outcome(False, report["why"])
+    code = report.get("gone")
+    if code is None: code = -signal.SIGKILL  # it went on, and we ended it
+    if late or code == -signal.SIGXCPU: return Outcome(False, "timeout")
+    return Outcome(False, "exited early" if code >= 0 else f"killed ({signal.Signals(-code).name})")
 
 # %% ../nbs/60_sandbox.ipynb #60df6da3
 _slots = threading.BoundedSemaphore(os.cpu_count() or 1)  # programs at once
@@ -69,45 +106,6 @@ def run_program(
         try: report, late = _hear(process, time.monotonic() + 3*timeout)
         finally: _end(process)
     return _verdict(report, late)
-
-
-def _end(process):
-    "Kill both halves; they are one group."
-    with contextlib.suppress(ProcessLookupError, PermissionError): os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    process.stdout.close()
-
-# %% ../nbs/60_sandbox.ipynb #8d6eb89a
-def _hear(process, deadline):
-    "(what the judge reported, whether the time was over)"
-    said = b""
-    with selectors.DefaultSelector() as wait:
-        wait.register(process.stdout, selectors.EVENT_READ)
-        while not said.endswith(b"\n"):
-            if not wait.select(max(0, deadline - time.monotonic())): return {}, True
-            part = os.read(process.stdout.fileno(), 4096)
-            if not part:  # the judge itself came to an end
-                process.wait()
-                return {"gone": process.returncode}, False
-            said += part
-    return json.loads(said), False
-
-# %% ../nbs/60_sandbox.ipynb #1056e105
-def _verdict(report, late):
-    "The outcome from the judge's report, or from how the processes ended without one."
-    if "layer" in report:
-        raise Unavailable(f"this layer of the sandbox cannot be set up here: {report['layer']}")
-    if "test" in report:
-        raise ValueError(
-            f"the tests hand the program a {report['test']} of their own, which cannot leave their "
-            "process; they can hand over plain values, functions and iterators"
-        )
-    if "passed" in report: return Outcome(True, "passed")
-    if "why" in report: return Outcome(False, report["why"])
-    code = report.get("gone")
-    if code is None: code = -signal.SIGKILL  # it went on, and we ended it
-    if late or code == -signal.SIGXCPU: return Outcome(False, "timeout")
-    return Outcome(False, "exited early" if code >= 0 else f"killed ({signal.Signals(-code).name})")
 
 # %% ../nbs/60_sandbox.ipynb #8d79ae6b
 LAYERS = [limits, landlock, seccomp, hook]

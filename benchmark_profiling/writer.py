@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import openai
 import pandas as pd
@@ -73,8 +74,7 @@ def estimate(
     per_request: int = 5,  # questions asked for at once
     verify: bool = False,  # have each question solved without its key
     accepted: float = 0.8,  # share of questions expected to pass, above 0 and at most 1
-    thoughts: int
-    | None = None,  # hidden tokens a request; default 1,500 for OpenAI's reasoning models, else 0
+    thoughts: int | None = None,  # hidden tokens a request; default 1,500 for OpenAI's reasoners, else 0
 ) -> Estimate:
     "Requests, tokens and money that `n` questions will roughly take."
     check_job(ability, n, per_request)
@@ -94,8 +94,6 @@ def estimate(
     out.cost = dollars(llm.price, out.prompt, out.completion) if llm.price else None
     return out
 
-
-
 # %% ../nbs/42_writer.ipynb #31282099
 PAUSE = wait_random_exponential(multiplier=1, max=60)  # seconds, doubling
 
@@ -113,8 +111,12 @@ class Broke(Exception):
 class Asker:
     "Sends requests while the budget lasts; `stopped` says why no more will be sent."
 
+    if TYPE_CHECKING:
+        def __getattr__(self, name: str) -> Any: ...   # methods that later cells patch in
+
     def __init__(self, llm, ledger, patience=6):
         self.llm, self.ledger = llm, ledger
+        self.client = None  # an `openai.AsyncOpenAI`, while requests are sent
         self.limit = patience * llm.concurrency  # requests in a row that may bring nothing new
         self.barren = 0
         self.stopped = None  # a line, once it has stopped
@@ -291,20 +293,20 @@ class Written:
 
     __repr__ = __str__
 
-
-
 # %% ../nbs/42_writer.ipynb #4990faf8
 class Job:
     "Requests under way for one file of questions."
+
+    if TYPE_CHECKING:
+        def __getattr__(self, name: str) -> Any: ...   # methods that later cells patch in
 
     def __init__(self, asker, pool, ability, n, per_request, verify, seed, bar):
         self.asker, self.pool, self.bar = asker, pool, bar
         self.ability, self.n, self.per_request, self.verify, self.seed = ability, n, per_request, verify, seed
         self.tasks = {}  # task -> "write", or the number of the answer that is being solved
         self.broke = False  # whether the budget had no room for the request tried last
-        self.number = sum(
-            "type" in a for a in asker.ledger.asks.values()
-        )  # of the next request for questions
+        asked = asker.ledger.asks.values()
+        self.number = sum("type" in ask for ask in asked)  # of the next request for questions
 
     async def one(self, messages, schema, **what):
         "Ask and take what comes; False if the budget has no room."
