@@ -12,6 +12,7 @@ __all__ = ['SHEET', 'KEY', 'FIELDS', 'PAPER', 'check_question', 'sampled', 'even
 import csv, difflib, os, random, re
 from collections import Counter
 from io import StringIO
+from itertools import combinations
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,16 +28,7 @@ from .store import write_file
 SHEET = ["item", "context", "question", *"ABCD", "ability", "answer", "comment"]  # columns of a sheet
 KEY = ["item", "id", "ability", "question_type", "answer", "question"]  # of its key
 
-FIELDS = [
-    "id",
-    "ability",
-    "question_type",
-    "context",
-    "question",
-    "options",
-    "answer",
-    "source",
-]  # of a question
+FIELDS = ["id", "ability", "question_type", "context", "question", "options", "answer", "source"]
 
 
 def check_question(q, number):
@@ -50,10 +42,8 @@ def check_question(q, number):
             raise fault(f"field '{field}' is missing or null; load_questions reads and checks a set")
     if q["ability"] not in ABILITIES:
         raise fault(f"unknown ability '{q['ability']}'; known: {', '.join(ABILITIES)}")
-    texts = isinstance(q["options"], (list, tuple)) and all(
-        isinstance(o, str) and o.strip() for o in q["options"]
-    )
-    if not texts or len(q["options"]) != 4:
+    options = q["options"] if isinstance(q["options"], (list, tuple)) else []
+    if len(options) != 4 or not all(isinstance(o, str) and o.strip() for o in options):
         raise fault(f"field 'options' has to be four texts, not {q['options']!r:.80}")
     if q["answer"] not in range(4): raise fault(f"field 'answer' has to be 0 to 3, not {q['answer']!r:.40}")
     for field in ("context", "question"):
@@ -106,14 +96,7 @@ def sheet_key(
 ) -> pd.DataFrame:
     "What the sheet of the same arguments hides: columns `KEY`, with the answer as a letter."
     rows = [
-        [
-            f"q{i:03}",
-            q["id"],
-            q["ability"],
-            q["question_type"],
-            "ABCD"[order.index(q["answer"])],
-            q["question"],
-        ]
+        [f"q{i:03}", *(q[c] for c in KEY[1:4]), "ABCD"[order.index(q["answer"])], q["question"]]
         for i, (q, order) in enumerate(sampled(ds, per_ability, seed), 1)
     ]
     return pd.DataFrame(rows, columns=KEY)
@@ -150,7 +133,8 @@ def _letters(text):
     return re.sub(r"[^a-z0-9]", "", text.casefold())
 
 
-_KNOWN = {_words(name): a.key for a in ABILITIES.values() for name in (a.key, a.name)}
+_KNOWN = {_words(a.key): a.key for a in ABILITIES.values()}
+_KNOWN |= {_words(a.name): a.key for a in ABILITIES.values()}
 
 
 def row_faults(row, items, seen):
@@ -397,25 +381,14 @@ def fleiss(codes, k):
 def kappa_row(votes, measure):
     "One row of `agreement`, for the columns of `votes` (items × annotators)."
     judged = votes[(votes != "").all(axis=1)].to_numpy(str)
-    row = dict(
-        measure=measure.__name__.title(),
-        annotators=", ".join(votes),
-        kappa=np.nan,
-        lo=np.nan,
-        hi=np.nan,
-        agree=np.nan,
-        n=len(judged),
-        left_out=len(votes) - len(judged),
-        note="",
-    )
+    row = {"measure": measure.__name__.title(), "annotators": ", ".join(votes)}
+    row |= dict.fromkeys(("kappa", "lo", "hi", "agree"), np.nan)
+    row |= {"n": len(judged), "left_out": len(votes) - len(judged), "note": ""}
     if not len(judged): return {**row, "note": "no item was judged by all of them"}
     names, codes = np.unique(judged, return_inverse=True)
     if len(names) == 1:
-        return {
-            **row,
-            "agree": 1.0,
-            "note": f"every judgement is '{names[0]}', so chance would agree as well",
-        }
+        why = f"every judgement is '{names[0]}', so chance would agree as well"
+        return {**row, "agree": 1.0, "note": why}
     kappa, agree, chance, n = measure(codes.reshape(judged.shape), len(names))
     ends = np.array(proportion_confint(agree * n, n, method="wilson"))
     lo, hi = ((ends - chance) / (1 - chance)).clip(-1, 1)
@@ -429,7 +402,6 @@ def agreement(
     if len(sheets) < 2: raise ValueError(f"agreement needs at least two annotators, there is {len(sheets)}")
     rows, names = [], list(sheets)
     for what, votes in votes_of(sheets, next(iter(sheets.values()))).items():
-        pairs = [[a, b] for i, a in enumerate(names) for b in names[i + 1 :]]
-        rows += [{"what": what, **kappa_row(votes[p], cohen)} for p in pairs]
+        for pair in combinations(names, 2): rows.append({"what": what, **kappa_row(votes[[*pair]], cohen)})
         if len(names) > 2: rows.append({"what": what, **kappa_row(votes, fleiss)})
     return pd.DataFrame(rows)
