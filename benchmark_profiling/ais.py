@@ -10,7 +10,7 @@ import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Mapping, NamedTuple
+from typing import TYPE_CHECKING, Any, Mapping, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -18,7 +18,7 @@ import pandas as pd
 from fastcore.basics import patch
 
 from . import comparison, words
-from .comparison import Comparison, compare
+from .comparison import Comparison
 from .intervals import (
     MIN_ITEMS, above_chance, between_regions, beyond, bh, check_items, fieller, interval_of, is_binary,
     items_needed, mcnemar, moments, n_needed, t_test)
@@ -26,7 +26,7 @@ from .outcomes import (
     CONTROL_KINDS, check_kinds, check_outcomes, recorded_states, score_table, states_of)
 from .states import StateKind
 from .store import read_json, write_file
-from .words import as_html, as_text, describe, diagnose
+from .words import as_html, as_text, describe
 
 # %% ../nbs/03_ais.ipynb #aa1fbcbe
 class AIS(NamedTuple):
@@ -142,7 +142,12 @@ class Profile:
     controls: pd.DataFrame  # the same for random regions and the repeated intact model
     meta: dict = field(default_factory=dict)  # model, on, alpha, interval, resamples, seed
     outcomes: pd.DataFrame = None             # what it was made from, where at hand; `compare` pairs by it
-    kinds: Mapping[str, StateKind] = None     # what its states are for; None: by their names
+    kinds: Mapping[str, StateKind] | None = None     # what its states are for; None: by their names
+
+    if TYPE_CHECKING:
+        def __getattr__(self, name: str) -> Any: ...   # methods that later cells patch in
+        @classmethod
+        def load(cls, folder) -> "Profile": ...
 
     @property
     def alpha(self) -> float:

@@ -243,12 +243,14 @@ def beyond(
 ) -> Effect:
     "Specific effect of states beyond the random ones, with interval and test; only a value where K < 2."
     m = moments(x, R.mean(1, keepdims=True) - Y, chance, binary)
-    if spread is None: return Effect(m.d/m.e, *np.full((3, len(m.d)), np.nan))
+    unknown = np.full(len(m.d), np.nan)
+    if spread is None: return Effect(m.d/m.e, unknown, unknown, unknown)
     K, n = R.shape[1], m.n
     var = m.var_d/n + spread.tau2*(1 + 1/K)
     of_items, of_regions = (m.var_d/n)**2/(n-1), ((spread.tau2 + spread.noise)*(1 + 1/K))**2/df
     df = var**2/(of_items + of_regions + 1e-300)  # Satterthwaite
-    return Effect(m.d/m.e, *fieller(m._replace(var_d=var*n), alpha, df), t_test(m.d, var*n, n, df))
+    lo, hi = fieller(m._replace(var_d=var*n), alpha, df)
+    return Effect(m.d/m.e, lo, hi, t_test(m.d, var*n, n, df))
 
 # %% ../nbs/27_intervals.ipynb #62ddcfc4
 class Influence(NamedTuple):

@@ -151,9 +151,9 @@ def draw_heatmap(
         _draw_cell(ax, x, y, row, scale.to_rgba, apart[i], specific[i])
     small = dict(ha="center", va="center", fontsize=8, color="#444444")
     for i, (name, texts) in enumerate(below.items()):
-        y = len(abilities) + .25 + .75*i
-        ys[y] = name
-        for b, text in texts.items(): ax.text(benches.index(b), y, text, **small)
+        place = len(abilities) + .25 + .75*i
+        ys[place] = name
+        for b, text in texts.items(): ax.text(benches.index(b), place, text, **small)
     _draw_labels(ax, frame, ys, benches)
     _draw_key(ax, max(ys) + 1.6, scale.to_rgba, top, alpha)
     _draw_bar(ax, scale, len(abilities), len(benches))

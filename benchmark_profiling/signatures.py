@@ -366,7 +366,7 @@ def out_of_sample(
     folds = _folds(known)
     Y = np.vstack([y, permuted(y, exchangeable(known), permutations, rng)])
     predicted, means, sizes = np.full(Y.shape, np.nan), np.full(Y.shape, np.nan), []
-    before = _screen(P, Y, known.groups, s) if s.mode == "paper" else None
+    before = _screen(P, Y, known.groups, s) if s.mode == "paper" else np.empty(0)
     for left_out in tqdm(folds, "left out", disable=not progress, leave=False):
         rest = np.ones(len(y), bool)
         rest[left_out] = False

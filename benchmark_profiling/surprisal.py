@@ -162,5 +162,5 @@ def surprisal(
             bar.set_postfix_str(name)
             with ablated(model, states[name]) if states[name] else nullcontext():
                 out[name] = word_bits(model, tokenizer, sequences, n, budget, bar)
-            if folder: save_bits(paths[name], out[name], **inputs[name])
+            if path := paths[name]: save_bits(path, out[name], **inputs[name])
     return pd.DataFrame(out).T
