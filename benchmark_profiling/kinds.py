@@ -205,14 +205,14 @@ def find_mlps(
     "Which modules compute residual stream -> matrix -> nonlinearity -> matrix -> residual stream?"
     every, makers, whole = {}, {}, []
     for layer in layers: every |= owners[layer]
-    cuts = cut_forward(model, layers, every)
+    cuts = cut_forward(model, layers, list(every))
     for layer in (layer for layer in layers if layer in cuts.entered):
         single = [m for m, n in owners[layer].items() if n == 1]
         makers |= {m: firsts for m in single if (firsts := _makers(cuts, layer, m, single))}
         whole += _whole_mlps(cuts, layer, owners[layer])
-    firsts = frozenset(sum(makers.values(), []))
-    scaled = Cuts(before=cuts, scale_in=frozenset(whole), scale_out=firsts)
-    again = cut_forward(model, layers, every, scaled)
+    scale_out = frozenset(sum(makers.values(), []))
+    scaled = Cuts(before=cuts, scale_in=frozenset(whole), scale_out=scale_out)
+    again = cut_forward(model, layers, list(every), scaled)
     found = {m for m in whole if _bends(_first(cuts.raw[m]), _first(again.raw[m]))}
     for second, group in makers.items():
         if _bends(cuts.given[second], again.given[second]): found |= {second, *group}
