@@ -215,15 +215,17 @@ class Grid:
 
     def missing(self) -> list[Cell]: return [c for c in self.cells if self.outcomes(c) is None]
 
-    def region(self, state: State) -> Region | None:
-        "The region of a state; the last one is kept, because the next benchmark asks for it again."
-        if state.make_region is None: return None
-        if self._last[0] is not state: self._last = state, state.make_region()
-        return self._last[1]
-
     def __repr__(self):
         size = count(len(self.states), "state") + " × " + count(len(self.benchmarks), "benchmark")
         return f"{size} = {count(len(self.cells), 'cell')}"
+
+# %% ../nbs/27_grid.ipynb #456df230
+@patch
+def region(self: Grid, state: State) -> Region | None:
+    "The region of a state; the last one is kept, because the next benchmark asks for it again."
+    if state.make_region is None: return None
+    if self._last[0] is not state: self._last = state, state.make_region()
+    return self._last[1]
 
 # %% ../nbs/27_grid.ipynb #15b5d81f
 @patch
