@@ -124,21 +124,21 @@ def facts(self: Run) -> dict:
 
 # %% ../nbs/22_run.ipynb #5da29cb2
 @patch
-def grid(self: Run) -> "Grid":
+def grid(self: Run):
     "Every state on every benchmark."
     from benchmark_profiling.grid import Grid
     watch = self.show_on_board if self.config.track else None
     return Grid(self.all_states, self.benchmarks, self.weights, self.store, self.journal, watch, self.known)
 
 @patch
-def show_on_board(self: Run, cell: "Cell", found, seconds: float):
+def show_on_board(self: Run, cell, found, seconds: float):
     "A finished cell, for TensorBoard."
     for what, value in dict(score=found.score.mean(), p_gold=found.p_gold.mean(), seconds=seconds).items():
         self.board.add_scalar(f"{cell.state.name}/{cell.task}/{what}", value)
     self.board.flush()
 
 # %% ../nbs/22_run.ipynb #e3d1b3e1
-def compute_cell(run: Run, grid: "Grid", cell: "Cell"):
+def compute_cell(run: Run, grid, cell):
     "One cell, whose lock is held; an error is kept and the run goes on."
     state, start = cell.state, time.perf_counter()
     grid.journal.about("started", cell)
@@ -149,7 +149,7 @@ def compute_cell(run: Run, grid: "Grid", cell: "Cell"):
     else: grid.keep(cell, found, time.perf_counter() - start)
 
 # %% ../nbs/22_run.ipynb #0e1cf0d5
-def compute_if_free(run: Run, grid: "Grid", cell: "Cell", bar) -> bool:
+def compute_if_free(run: Run, grid, cell, bar) -> bool:
     "Compute a cell unless it is there; False where another process holds it."
     bar.set_postfix_str(f"{cell.state.name} on {cell.task}")
     with cell.lock() as mine:
@@ -158,7 +158,7 @@ def compute_if_free(run: Run, grid: "Grid", cell: "Cell", bar) -> bool:
     bar.update()
     return True
 
-def compute_here(run: Run, grid: "Grid"):
+def compute_here(run: Run, grid):
     "Compute the cells that are missing in this process, together with others that do the same."
     from tqdm.auto import tqdm
     if not (todo := grid.missing()): return
@@ -173,7 +173,7 @@ def compute_here(run: Run, grid: "Grid"):
 MOST = 2000   # items a benchmark that `until_width` goes up to
 
 @patch
-def grow(self: Run, grid: "Grid") -> bool:
+def grow(self: Run, grid) -> bool:
     "Give more items to the benchmarks whose intervals are too wide; was there one that has more?"
     from benchmark_profiling.ais import more_items
     lacking = {c.task for c in grid.missing()}
@@ -268,7 +268,7 @@ def remake(folder: Path):
 
 # %% ../nbs/22_run.ipynb #c564bf09
 @patch
-def finish(self: Run, grid: "Grid"):
+def finish(self: Run, grid):
     "Store the outcomes of all cells and where they come from; then profile, pictures and report."
     found = grid.all_outcomes()
     write_file(self.folder / "run.json", json.dumps(self.provenance(), indent=1))
@@ -287,7 +287,7 @@ def prepare(run: Run, *, replace: bool):
     if run.config.track: run.board
 
 # %% ../nbs/22_run.ipynb #b63325de
-def fill(run: Run, compute: Callable) -> "Grid":
+def fill(run: Run, compute: Callable):
     "Compute the cells, in rounds where the number of items is to be found."
     while True:
         grid = run.grid()
@@ -298,7 +298,7 @@ def fill(run: Run, compute: Callable) -> "Grid":
         if not run.config.until_width or not run.grow(grid): return grid
 
 # %% ../nbs/22_run.ipynb #0c1896d9
-def _check_failed(failed: list, grid: "Grid", out: Path):
+def _check_failed(failed: list, grid, out: Path):
     "An error where cells failed; the profile of the others is there."
     if not failed: return
     first = failed[0]

@@ -3,6 +3,7 @@
 import ast
 import importlib
 import inspect
+import json
 import re
 from pathlib import Path
 from typing import NamedTuple
@@ -200,7 +201,7 @@ def module_page(module: Module) -> str:
     out = [
         "---",
         f"title: {module.name}",
-        f"description: {doc!r}",
+        f"description: {json.dumps(doc)}",
         "---",
         "",
         f"`from {PACKAGE}.{module.name} import …` · [the notebook]({module.notebook}) shows it at work",
