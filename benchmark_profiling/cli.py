@@ -241,7 +241,8 @@ def _check_writer(llm, **settings):
     "An error where settings of the LLM writer would be passed over, since the built-in one was asked."
     given = ["--" + name.replace("_", "-") for name, value in settings.items() if value is not None]
     if given and not llm:
-        raise ValueError(f"{', '.join(given)}: for the LLM writer only; name its model with --llm, or leave it out")
+        raise ValueError(f"{', '.join(given)}: for the LLM writer only; name its model with --llm, "
+                         "or leave it out")
 
 def _write(ability, n, path, seed):
     from benchmark_profiling.datagen import generate, save_questions
@@ -354,7 +355,8 @@ def signatures(
                                           "column `family` keeps everything within families")] = None,
     perplexity: Annotated[Path | None, Option(help="with --scores: CSV or Parquet, models × contexts, bits "
                                               "or log-perplexities")] = None,
-    words: Annotated[int, Option(min=1, help="runs: words of ordinary text, spread evenly over its kinds")] = 2000,
+    words: Annotated[int, Option(min=1, help="runs: words of ordinary text, spread evenly over its "
+                                           "kinds")] = 2000,
     mode: Annotated[str, Option(help="sound, or paper: no cap, no null, screen outside the folds")] = "sound",
     method: Annotated[str, Option(help="forward or lasso")] = "forward",
     permutations: Annotated[int, Option(min=0, help="of the scores, for the null of R²")] = 99,

@@ -250,8 +250,8 @@ class _EachOnce(yaml.SafeLoader):
         kind = node.tag.rpartition(":")[2]
         number = getattr(super(), f"construct_yaml_{kind}")(node)
         if ":" in node.value or kind == "int" and re.match(r"[-+]?0[0-9_]", node.value):
-            raise yaml.YAMLError(f"line {node.start_mark.line + 1}: {node.value} is the number {number:g} in YAML; "
-                                 "write the number that is meant, without colons and leading zeros")
+            raise yaml.YAMLError(f"line {node.start_mark.line + 1}: {node.value} is the number {number:g} "
+                                 "in YAML; write the number that is meant, without colons and leading zeros")
         return number
 
 for kind in ("int", "float"): _EachOnce.add_constructor(f"tag:yaml.org,2002:{kind}", _EachOnce.plain_number)

@@ -26,7 +26,8 @@ def _is_same(name, label): return str(name).strip().casefold() == label   # Fami
 def _check_size(path, table):
     if not len(table): raise ValueError(f"{path}: no rows, only the names of columns")
     if not len(table.columns):
-        raise ValueError(f"{path}: one column only ({str(table.index[0])[:40]!r}); put commas between the columns")
+        first = str(table.index[0])[:40]
+        raise ValueError(f"{path}: one column only ({first!r}); put commas between the columns")
     if "" in table.index: raise ValueError(f"{path}: row {list(table.index).index('') + 1} has no name")
 
 def _no_number(column) -> str:
@@ -117,9 +118,9 @@ def population(
     both, alone = _models_in_both(scores, perplexity), set(perplexity.index) ^ set(scores.index)
     scores, table = scores.loc[both], perplexity.loc[both]
     whole = np.isfinite(table.to_numpy(float)).all(0)
-    if (table.max(axis=None) <= 0):
-        raise ValueError("no perplexity is above 0: these are log-probabilities, whose signs are the other way "
-                         "round; give their negatives")
+    if table.max(axis=None) <= 0:
+        raise ValueError("no perplexity is above 0: these are log-probabilities, whose signs are the other "
+                         "way round; give their negatives")
     if not whole.any():
         raise ValueError("every context lacks the perplexity of some model; "
                          "leave out the models that lack most")

@@ -244,7 +244,8 @@ def read_facts(
     path = Path(folder) / "run.json"
     run = read_json(path)
     if lost := [name for name in TOLD if name not in run]:
-        raise ValueError(f"{path} is damaged: it lacks {', '.join(lost)}; the command of the run writes it again")
+        raise ValueError(f"{path} is damaged: it lacks {', '.join(lost)}; "
+                         "the command of the run writes it again")
     return run
 
 def remake(folder: Path):

@@ -109,7 +109,8 @@ def _listed(path: Path) -> tuple[str, list[tuple]]:
     grid = read_json(path)
     try: return grid["store"], [(c["state"], c["task"], c["cell"]) for c in grid["cells"]]
     except (LookupError, TypeError) as e: lost = e
-    raise ValueError(f"{path} is damaged: it is no list of cells ({lost}); the command of the run writes it again")
+    raise ValueError(f"{path} is damaged: it is no list of cells ({lost}); "
+                     "the command of the run writes it again")
 
 def status(folder: Path):
     "One row a cell: state, task, status (done, running, failed, stopped, missing), what went wrong."
