@@ -17,7 +17,10 @@ def _read(path):
     if not path.exists(): raise FileNotFoundError(f"no such file: {path}")
     try:
         if path.suffix == ".parquet": return pd.read_parquet(path)
-        return pd.read_csv(path, converters={0: str.strip})   # 007 and NA are names, too
+        names = pd.read_csv(path, usecols=[0], dtype=str, keep_default_na=False)   # 007 and NA are names
+        table = pd.read_csv(path, index_col=False)
+        table.isetitem(0, names.iloc[:, 0].str.strip())
+        return table
     except (ValueError, OSError, pa.ArrowException) as e:
         raise ValueError(f"{path} is neither CSV nor Parquet: {str(e).splitlines()[0]}") from None
 
