@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['app', 'Default', 'Model', 'Tasks', 'Limit', 'DataDir', 'Seed', 'Execute', 'Store', 'DryRun', 'Replace', 'Overwrite',
-           'Workers', 'Address', 'ALL', 'LOADING', 'Verb', 'verb', 'bprof', 'begin', 'look_for', 'keep', 'profile',
-           'run', 'show_status', 'report', 'generate', 'check', 'importance', 'ablate', 'evaluate', 'signatures']
+           'Workers', 'Address', 'ALL', 'LOADING', 'at_home', 'refuse_empty', 'Verb', 'verb', 'bprof', 'begin',
+           'look_for', 'look_for_files', 'keep', 'profile', 'run', 'show_status', 'report', 'generate', 'check',
+           'importance', 'ablate', 'evaluate', 'signatures']
 
 # %% ../nbs/26_cli.ipynb #792b2c4a
 import sys
@@ -28,9 +29,25 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_
                   help="Which cognitive abilities does an LLM benchmark score rest on?",
                   epilog=f"The abilities: {', '.join(ABILITY_KEYS)}.")
 
+def at_home(value):
+    "A path, or several, with ~ as the home folder; a shell leaves it as it is in --out=~/runs."
+    if isinstance(value, list): return [at_home(one) for one in value]
+    return value.expanduser() if isinstance(value, Path) else value
+
+def refuse_empty(args: list[str]):
+    "An error where an option is there without its value, which would stand for this folder or a default."
+    empty = [a.strip("=") for a in args if a.startswith("--") and a.endswith("=")]
+    empty += [before for before, a in zip(["the first argument", *args], args) if not a.strip()]
+    if empty: raise ValueError(f"{empty[0]} is given, but empty; is a variable of the shell not set?")
+
 class Verb(TyperCommand):
     "A command that ends in one line where something is wrong."
+    def parse_args(self, ctx, args):
+        with plainly(): refuse_empty(args)
+        return super().parse_args(ctx, args)
+
     def invoke(self, ctx):
+        ctx.params = {name: at_home(value) for name, value in ctx.params.items()}
         options = {p.name: p.opts[-1] for p in self.params if p.name and p.opts[-1].startswith("--")}
         with plainly(ctx.params.get("folder") or ctx.params.get("out"), options): return super().invoke(ctx)
 
@@ -61,6 +78,12 @@ def look_for(*paths: Path | None):
     "An error where a file or folder that is to be read is not there."
     for path in filter(None, paths):
         if not path.exists(): raise FileNotFoundError(f"there is no {path}")
+
+def look_for_files(*paths: Path | None):
+    "An error where a file that is to be read is not there, or is a folder."
+    look_for(*paths)
+    for path in filter(None, paths):
+        if path.is_dir(): raise IsADirectoryError(f"{path} is a folder; name one of the files in it")
 
 def keep(
     *paths: Path | None,  # what is to be written
@@ -203,6 +226,7 @@ def generate(
     if bool(ability) == every:
         raise ValueError(f"name abilities, or give --all; known are {', '.join(ABILITY_KEYS)}")
     keys = list(ABILITY_KEYS) if every or ability == ["all"] else known_abilities(ability or [])
+    _check_writer(llm, base_url=base_url, max_cost=max_cost, max_tokens=max_tokens, verify=verify or None)
     each = len(keys)
     budget = dict(max_tokens=max_tokens and max_tokens // each, max_cost=max_cost and max_cost / each)
     if not llm: keep(*(out / f"{key}.jsonl" for key in keys), overwrite=overwrite)
@@ -212,6 +236,13 @@ def generate(
         if llm: _write_by_llm(key, n, path, llm, base_url, seed=seed, verify=verify, **budget)
         else: _write(key, n, path, seed)
         print(path)
+
+def _check_writer(llm, **settings):
+    "An error where settings of the LLM writer would be passed over, since the built-in one was asked."
+    given = ["--" + name.replace("_", "-") for name, value in settings.items() if value is not None]
+    if given and not llm:
+        raise ValueError(f"{', '.join(given)}: for the LLM writer only; name its model with --llm, "
+                         "or leave it out")
 
 def _write(ability, n, path, seed):
     from benchmark_profiling.datagen import generate, save_questions
@@ -258,7 +289,7 @@ def importance(
     overwrite: Overwrite = False,
 ):
     "Importance of every MLP weight to a diagnostic set (float32, as large as the MLP weights)."
-    look_for(questions)
+    look_for_files(questions)
     keep(out, overwrite=overwrite)
     begin(LOADING)
     from benchmark_profiling.datagen import load_questions
@@ -280,7 +311,7 @@ def ablate(
 ):
     "Write a checkpoint without the top k of the given scores."
     make_config(k=k)
-    look_for(scores)
+    look_for_files(scores)
     keep(out, overwrite=overwrite)
     begin(LOADING)
     from benchmark_profiling.ablation import save_ablated, select
@@ -324,16 +355,18 @@ def signatures(
                                           "column `family` keeps everything within families")] = None,
     perplexity: Annotated[Path | None, Option(help="with --scores: CSV or Parquet, models × contexts, bits "
                                               "or log-perplexities")] = None,
-    words: Annotated[int, Option(help="runs: words of ordinary text, spread evenly over its kinds")] = 2000,
+    words: Annotated[int, Option(min=1, help="runs: words of ordinary text, spread evenly over its "
+                                           "kinds")] = 2000,
     mode: Annotated[str, Option(help="sound, or paper: no cap, no null, screen outside the folds")] = "sound",
     method: Annotated[str, Option(help="forward or lasso")] = "forward",
-    permutations: Annotated[int, Option(help="of the scores, for the null of R²")] = 99,
+    permutations: Annotated[int, Option(min=0, help="of the scores, for the null of R²")] = 99,
     out: Annotated[Path, Option(help="folder for tables and picture")] = Path("runs/signatures"),
 ):
     "Signatures: which words' perplexities predict a benchmark's scores, and how far benchmarks overlap."
-    if bool(folders) == bool(scores and perplexity):
-        raise ValueError("name run folders, or give both --scores and --perplexity")
-    look_for(scores, perplexity, *(folder / "outcomes.parquet" for folder in folders or []))
+    given = bool(folders), bool(scores), bool(perplexity)
+    if given not in ((True, False, False), (False, True, True)):
+        raise ValueError("name run folders, or give both --scores and --perplexity, and not all of them")
+    look_for_files(scores, perplexity, *(folder / "outcomes.parquet" for folder in folders or []))
     begin(LOADING)
     from benchmark_profiling.signatures import population, write_signatures
     found, bits, families = _from_runs(folders, words) if folders else _from_tables(scores, perplexity)
@@ -361,6 +394,7 @@ def _from_tables(scores, perplexity):
 
 def _within(names, families, *, of_runs):
     "Groups that everything is kept within, and blocks that are left out together."
+    from benchmark_profiling.population import check_families
     if of_runs:
         return [m.rpartition("/")[0] for m in names], [m.rpartition(":")[2].split("@")[0] for m in names]
-    return None if families is None else families[names].tolist(), None
+    return None if families is None else check_families(families[names]).tolist(), None

@@ -48,6 +48,8 @@ class Scores:
     @classmethod
     def load(cls, path) -> "Scores":
         with safe_open(path, "pt") as f:
+            if "meta" not in (f.metadata() or {}):
+                raise ValueError(f"{path} holds no importance scores; write them with `bprof importance`")
             return cls({k: f.get_tensor(k) for k in f.keys()}, json.loads(f.metadata()["meta"]))
 
     def __repr__(self):

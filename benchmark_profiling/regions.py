@@ -81,7 +81,11 @@ class Subject:
 def diagnostic_questions(config: Config, ability: str):
     "The diagnostic set of one ability, as the config asks for it."
     if config.questions_dir is None: return generate(ability, config.questions, seed=config.seed)
-    found = load_questions(config.questions_dir / f"{ability}.jsonl")
+    path = config.questions_dir / f"{ability}.jsonl"
+    found = load_questions(path)
+    if others := sorted(set(found["ability"]) - {ability}):
+        raise ValueError(f"{path} holds questions with ability '{others[0]}'; a file named {ability}.jsonl "
+                         f"holds those of '{ability}' alone")
     return found.shuffle(seed=config.seed).select(range(min(config.questions, len(found))))
 
 # %% ../nbs/19_regions.ipynb #1d3c8f2a
@@ -182,7 +186,7 @@ class Chosen(NamedTuple):
     "What a run switches off for each ability."
     ranked: dict[str, Region]   # ability -> its ranking, the longest that may be needed
     own: dict[str, Region]      # ability -> the prefix that its k makes of it
-    facts: dict                 # prompt_style, k, calibration and, where it was chosen, style
+    facts: dict                 # prompt_style, k, calibration, asked (questions) and, where it was chosen, style
 
 # %% ../nbs/19_regions.ipynb #59198cde
 class Regions:
@@ -263,4 +267,5 @@ def _choose(self: Regions) -> Chosen:
         ranked = self.load_ranked()
     def find_k(): return choose_k(c, self.subject, ranked)
     facts = self.find_style() | sealed_json(self.k_path, self.k_inputs, find_k)
+    facts["asked"] = {a: len(asked) for a, asked in self.questions.items()}   # fewer where a file holds fewer
     return Chosen(ranked, {a: r.top(facts["k"][a]) for a, r in ranked.items()}, facts)

@@ -70,7 +70,9 @@ def region_words(
     chosen = pd.DataFrame(run["calibration"])
     chosen = chosen[(chosen.k / chosen.ability.map(run["k"]) - 1).abs() < 1e-3]   # as measured at the k taken
     sizes = span(chosen.k.min(), chosen.k.max(), lambda k: percent(k, 3))
-    return (f"Regions: {_ranking_words(c)}, ranked by Taylor importance on {c['questions']} questions "
+    asked = list(run.get("asked", {}).values()) or [c["questions"]]   # older runs do not say
+    questions = span(min(asked), max(asked), str)
+    return (f"Regions: {_ranking_words(c)}, ranked by Taylor importance on {questions} questions "
             f"an ability ({run['prompt_style']} prompts).\nk: {why}; {sizes} of the {targets}. "
             f"{rise_words(chosen.rise.min(), chosen.rise.max())}{_random_size(run, targets)}")
 

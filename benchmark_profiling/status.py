@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 
 # %% ../nbs/29_status.ipynb #b6fe4ba3
-from .store import held, read_cell, room_for
+from .store import held, read_cell, read_json, room_for
 
 # %% ../nbs/29_status.ipynb #c4bf74d9
 log = logging.getLogger("benchmark_profiling")
@@ -52,9 +52,10 @@ class Journal:
 def events(folder: Path) -> list[dict]:
     "The log of a run; a line that was cut off is passed over."
     path, found = Path(folder) / "events.jsonl", []
-    for line in path.read_text(encoding="utf8").split("\n") if path.exists() else []:
-        try: found.append(json.loads(line))
-        except ValueError: pass
+    for line in path.read_text(encoding="utf8", errors="replace").split("\n") if path.exists() else []:
+        try: event = json.loads(line)
+        except ValueError: continue
+        if isinstance(event, dict) and {"event", "time", "pid"} <= event.keys(): found.append(event)
     return found
 
 # %% ../nbs/29_status.ipynb #652e7477
@@ -76,6 +77,11 @@ def gone(folder: Path) -> list[int]:
     return [e["pid"] for e in here if not is_alive(e["pid"], _seconds(e))]
 
 # %% ../nbs/29_status.ipynb #9a9db70e
+def _first_line(error: Path) -> str:
+    "What a cell failed with; the file may be empty or half written."
+    said = error.read_text(encoding="utf8", errors="replace").split("\n")[0]
+    return said or "no reason was written down; the same command tries the cell again"
+
 def _cell_status(store: Path, task: str, key: str, *, begun: bool) -> tuple[str, str]:
     "Status of a cell, and what went wrong."
     place, lock = store / "cells" / task / key, store / "locks" / f"{key}.lock"
@@ -87,27 +93,35 @@ def _cell_status(store: Path, task: str, key: str, *, begun: bool) -> tuple[str,
         with held(lock) as free:
             if not free: return "running", ""
     error = place.with_suffix(".error")
-    if error.exists(): return "failed", error.read_text(encoding="utf8").split("\n")[0]
+    if error.exists(): return "failed", _first_line(error)
     return ("stopped", "the process that computed it is gone") if begun else ("missing", "")
 
 # %% ../nbs/29_status.ipynb #3c1cb5df
 def _maps(folder, log):
     "Before the grid is known: the importance maps that are there."
     import pandas as pd
-    made = [e["map"] for e in log if e["event"] == "map finished"]
+    made = [e["map"] for e in log if e["event"] == "map finished" and "map" in e]
     if not made: raise FileNotFoundError(f"{folder} holds no run that has begun (no grid.json)")
     return pd.DataFrame([dict(state=m, task="importance map", status="done", error="") for m in made])
+
+def _listed(path: Path) -> tuple[str, list[tuple]]:
+    "Where a grid's store is, and its cells as state, task, key."
+    grid = read_json(path)
+    try: return grid["store"], [(c["state"], c["task"], c["cell"]) for c in grid["cells"]]
+    except (LookupError, TypeError) as e: lost = e
+    raise ValueError(f"{path} is damaged: it is no list of cells ({lost}); "
+                     "the command of the run writes it again")
 
 def status(folder: Path):
     "One row a cell: state, task, status (done, running, failed, stopped, missing), what went wrong."
     import pandas as pd
     folder, log = Path(folder), events(folder)
     if not (folder / "grid.json").exists(): return _maps(folder, log)
-    grid = json.loads((folder / "grid.json").read_text(encoding="utf8"))
+    store, cells = _listed(folder / "grid.json")
     begun, rows = {e.get("cell") for e in log if e["event"] == "started"}, []
-    for c in grid["cells"]:
-        found, why = _cell_status(folder / grid["store"], c["task"], c["cell"], begun=c["cell"] in begun)
-        rows.append(dict(state=c["state"], task=c["task"], status=found, error=why))
+    for state, task, key in cells:
+        found, why = _cell_status(folder / store, task, key, begun=key in begun)
+        rows.append(dict(state=state, task=task, status=found, error=why))
     return pd.DataFrame(rows)
 
 # %% ../nbs/29_status.ipynb #66929218

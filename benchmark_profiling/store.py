@@ -117,6 +117,7 @@ def save_cell(
 # %% ../nbs/20_store.ipynb #f9b5cc49
 def _fault(frame, facts: dict, inputs: dict) -> str:
     "What is wrong with a cell that could be read; empty if nothing is."
+    if not facts: return "it was not written by bprof, or written again by something else (its hash is gone)"
     columns = list(frame)
     if facts["sha256"] != content_hash(frame) or facts.get("columns", columns) != columns:
         return "its rows do not match their hash"
@@ -134,7 +135,8 @@ def read_cell(
     try:
         table = pq.read_table(path)
         frame = table.to_pandas()
-        fault = _fault(frame, json.loads(table.schema.metadata[b"bprof"]), inputs)
+        facts = json.loads((table.schema.metadata or {}).get(b"bprof", b"{}"))
+        fault = _fault(frame, facts, inputs)
     except (pa.ArrowException, OSError, LookupError, ValueError, TypeError, AttributeError) as e:
         fault = str(e).split("\n")[0] or type(e).__name__
     if fault: raise ValueError(f"{path} is damaged: {fault}")

@@ -235,3 +235,81 @@ def test_a_first_word_comes_before_the_libraries(tmp_path):
     said = done.stdout.splitlines()
     assert len(said) == len(lines), done.stdout + done.stderr
     assert all(s.startswith("loading ") and s.endswith(": []") for s in said), said
+
+# ---- nothing is passed over
+
+@pytest.mark.parametrize("args, said", [
+    (["generate", "spatial_reasoning", "--base-url", "http://localhost:8000/v1"],
+     "--base-url: for the LLM writer only"),
+    (["generate", "spatial_reasoning", "--max-cost", "1", "--verify"],
+     "--max-cost, --verify: for the LLM writer only"),
+    (["generate", "spatial_reasoning", "--llm", ""], "--llm is given, but empty"),
+    (["evaluate", "piqa", "--data-dir", ""], "--data-dir is given, but empty"),
+    (["profile", "--out="], "--out is given, but empty"),
+    (["signatures", "run", "--scores", "s.csv"], "name run folders, or give both"),
+    (["ablate", "run", "--k", "0.1"], "run is a folder; name one of the files in it"),
+], ids=lambda v: " ".join(v) if isinstance(v, list) else "")
+def test_an_option_that_would_be_passed_over_is_refused(args, said, tmp_path):
+    "With a variable of the shell that is not set, and where the built-in writer would answer for a model."
+    (tmp_path / "run").mkdir()
+    done = bprof(*args)
+    assert said in the_line(done) and "loading" not in done.stderr and not list((tmp_path / "run").iterdir())
+
+def test_home_is_home(tmp_path, monkeypatch):
+    "A shell leaves ~ as it is in --out=~/q."
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert bprof("generate", "spatial_reasoning", "--n", "2", "--out=~/q").exit_code == 0
+    assert (tmp_path / "home" / "q" / "spatial_reasoning.jsonl").exists() and not (tmp_path / "~").exists()
+
+CELL = {"state": "intact", "task": "piqa", "cell": "a"}
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"store": "s", "cells": [',
+                                  '{"store": "s", "cells": [{"state": 1}]}',
+                                  '{"cells": 5}', "\xff\xfe"], ids=ascii)
+def test_a_damaged_list_of_cells_is_named(text, tmp_path):
+    (tmp_path / "grid.json").write_text(text, encoding="latin1")
+    assert "grid.json is damaged" in the_line(bprof("status", "."))
+    assert not list(tmp_path.glob("bprof-error*"))
+
+def test_status_passes_over_what_no_run_wrote(tmp_path):
+    "Lines that are no events, errors without a word, files of another program."
+    cells = [CELL, CELL | dict(cell="b", task="copa")]
+    (tmp_path / "grid.json").write_text(json.dumps(dict(store="s", cells=cells)))
+    odd = b'5\nnull\n[]\n{}\n{"event": "start"}\n{"event": "map finished"}\n\xff\xfe\n'
+    (tmp_path / "events.jsonl").write_bytes(odd)
+    (tmp_path / "s" / "cells" / "piqa").mkdir(parents=True)
+    (tmp_path / "s" / "cells" / "copa").mkdir()
+    (tmp_path / "s" / "cells" / "piqa" / "a.error").write_bytes(b"")
+    pd.DataFrame(dict(score=[1.0])).to_parquet(tmp_path / "s" / "cells" / "copa" / "b.parquet")
+    done = bprof("status", ".")
+    assert done.exit_code == 1 and "1 failed, 1 missing" in done.stdout, done.stdout + done.stderr
+    assert "intact on piqa: no reason was written down" in done.stdout
+    assert "intact on copa: damaged: it was not written by bprof" in done.stdout
+
+@pytest.mark.parametrize("text, said", [("", "run.json is damaged"), ("[]", "run.json is damaged"),
+                                        ("{}", "run.json is damaged: it lacks config, weights"),
+                                        ('{"config": {}, "weights": "w"}',
+     "run.json is damaged: it lacks k, calibration")])
+def test_a_damaged_run_json_is_named(text, said, tmp_path):
+    from benchmark_profiling.store import save_cell
+    row = dict(task="piqa", item_id=["1"], score=[1.0], chance=[0.5], p_gold=[0.7], state="intact")
+    save_cell(tmp_path / "outcomes.parquet", pd.DataFrame(row))
+    (tmp_path / "run.json").write_text(text)
+    assert said in the_line(bprof("report", "."))
+
+def test_a_checkpoint_is_no_importance_scores(tiny_folder, tmp_path):
+    done = bprof("ablate", tiny_folder / "model.safetensors", "--k", "0.1", "--model", tiny_folder)
+    assert "model.safetensors holds no importance scores" in the_line(done)
+
+# ---- questions of one's own
+
+def test_a_file_with_questions_of_another_ability_is_refused(tmp_path):
+    "Or its region would bear the wrong name."
+    from benchmark_profiling.regions import diagnostic_questions
+    assert bprof("generate", "temporal_reasoning", "--n", "4").exit_code == 0
+    config = make_config(questions_dir="questions", questions=20)
+    assert len(diagnostic_questions(config, "temporal_reasoning")) == 4
+    folder = tmp_path / "questions"
+    (folder / "temporal_reasoning.jsonl").rename(folder / "spatial_reasoning.jsonl")
+    with pytest.raises(ValueError, match="spatial_reasoning.jsonl holds .* 'temporal_reasoning'"):
+        diagnostic_questions(config, "spatial_reasoning")

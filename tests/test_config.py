@@ -3,7 +3,8 @@ import json
 
 import pytest
 
-from benchmark_profiling.config import Config, allowed, check_folder, compare, load_config, make_config
+from benchmark_profiling.config import ABILITY_KEYS, Config, allowed, check_folder
+from benchmark_profiling.config import compare, load_config, make_config
 
 @pytest.mark.parametrize("text, same", [
     ("limit: all", dict(limit=None)), ("limit: null", dict(limit=None)), ("limit: '300'", dict(limit=300)),
@@ -96,3 +97,33 @@ def test_a_run_that_only_adds_goes_on_and_any_other_does_not_replace_a_profile(n
     with pytest.raises(ValueError, match="--replace"): check_folder(config, tmp_path, weights="others")
     (tmp_path / "run.json").write_text("{")
     with pytest.raises(ValueError, match="run.json"): check_folder(config, tmp_path)
+
+@pytest.mark.parametrize("text, read", [("limit: 010", "010 is the number 8"),
+                                        ("seed: 0017", "0017 is the number 15"),
+                                        ("limit: 1:30", "1:30 is the number 90"),
+                                        ("k: 0:30.5", "0:30.5 is the number 30.5")])
+def test_numbers_that_yaml_reads_as_others_are_refused(text, read, tmp_path):
+    (tmp_path / "c.yaml").write_text(f"tasks: piqa\n{text}\n")
+    with pytest.raises(ValueError, match=f"c.yaml .*line 2: {read} in YAML"): load_config(tmp_path / "c.yaml")
+
+def test_numbers_that_are_what_they_look_like_are_read(tmp_path):
+    (tmp_path / "c.yaml").write_text("limit: 100\nseed: 0\nk: 0.010\n"
+                                     "ks: [1e-3, 0.02, 1.0e-3, 0.0200000001]\n")
+    c = load_config(tmp_path / "c.yaml")
+    assert (c.limit, c.seed, c.k, c.ks) == (100, 0, 0.01, [0.001, 0.0200000001])
+
+def test_a_state_stands_there_once():
+    "Two of one name end a run after all was computed; a+b is b+a."
+    a, b, c = ABILITY_KEYS[:3]
+    assert make_config(ks=[.1, .2, .1]).ks == [.1, .2]
+    assert make_config(unions=f"{a}+{b}, {b}+{a}, {b}+{c}").unions == [[a, b], [b, c]]
+
+def test_home_is_home_and_an_empty_place_is_refused():
+    c = make_config(model="~/m", data_dir="~/rows", store="~/store")
+    assert not any("~" in str(place) for place in (c.model, c.data_dir, c.store))
+    assert c.data_dir.name == "rows"
+    for name in ("model", "data_dir", "questions_dir", "store"):
+        with pytest.raises(ValueError, match=f"{name}: is empty"): make_config(**{name: " "})
+
+def test_a_seed_that_no_generator_takes_is_refused_at_once():
+    with pytest.raises(ValueError, match="seed: must be a whole number from 0"): make_config(seed=2**32)

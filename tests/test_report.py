@@ -112,3 +112,10 @@ def test_a_profile_is_loaded_with_the_kinds_that_the_run_wrote(tmp_path, outcome
     loaded = Profile.load(folder / "accuracy")
     assert loaded.kinds["random-0"] == StateKind.PLACEBO and loaded.kinds["random-4"] == StateKind.RANDOM
     assert "3 random regions" in loaded.summary()
+
+
+def test_the_number_of_questions_is_the_one_that_was_asked(run):
+    "A file of one's own may hold fewer than the config allows."
+    older = {k: v for k, v in run.items() if k != "asked"}
+    assert f"on {run['config']['questions']} questions" in region_words(older)
+    assert "on 3 to 20 questions an ability" in region_words(run | dict(asked=dict(a=20, b=3)))

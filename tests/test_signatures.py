@@ -660,6 +660,24 @@ def test_command_within_families(tables):
     )
 
 
+def test_a_family_is_a_family_however_its_column_is_written(tables):
+    "Numbers in a column `Family` are no benchmark; who is alone in a family is counted."
+    folder, scores, ppl = tables
+    for name in ("Family", " FAMILY"):
+        done = call(folder, scores.assign(**{name: [1] * 6 + [2] * 5 + [3]}), ppl)
+        assert done.exit_code == 0 and "1 of 12 models are alone" in done.output, done.output
+        assert list(pd.read_csv(folder / "out" / "benchmarks.csv").benchmark) == ["up", "down"]
+
+
+def test_names_are_read_as_they_stand(tables):
+    "007 is no number, NA is a name, and a space at its end belongs to no name."
+    folder, scores, ppl = tables
+    names = ["NA", "null", *(f"{i:03}" for i in range(10))]
+    done = call(folder, scores.set_axis([n + " " for n in names]).rename_axis("model"), ppl.set_axis(names))
+    assert done.exit_code == 0 and "left out" not in done.output.replace("left out:   0%", ""), done.output
+    assert (pd.read_csv(folder / "out" / "benchmarks.csv").models == 12).all()
+
+
 def test_command_with_little_data(tables):
     "Eight models are enough; where few have all scores, or only one differs, that is said."
     folder, scores, ppl = tables
@@ -690,6 +708,12 @@ def test_command_with_little_data(tables):
         (lambda s, p: (s.assign(up=s.up.where(s.up.rank() < 4)), p), "3 models have a score on 'up'"),
         (lambda s, p: (s.T, p), "models in columns"),
         (lambda s, p: (p, s), "did you swap --scores and --perplexity?"),
+        (lambda s, p: (s.assign(up="51%"), p), "s.csv: the column 'up' is not made of numbers: 'm0' has '51%'"),
+        (lambda s, p: (s.assign(up=np.inf), p), "the score of 'm0' on 'up' is infinite"),
+        (lambda s, p: (s.assign(up=np.nan), p), "no model has a score on 'up'"),
+        (lambda s, p: (s.assign(family=s.index), p), "every model is alone in its family"),
+        (lambda s, p: (s, -p.abs()), "these are log-probabilities"),
+        (lambda s, p: (s[[]], p), "put commas between the columns"),
     ],
 )
 def test_command_says_what_is_wrong(tables, spoil, match):
