@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 from itertools import repeat
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, SupportsFloat
 
 import numpy as np
 import pandas as pd
@@ -195,6 +195,10 @@ def _check_map(scores, other, name, every=False):
     check_shapes(_shapes(scores), _shapes(other), _called(scores), name)
     if every and (more := other.tensors.keys() - scores.tensors.keys()):
         raise ValueError(f"{_called(scores)} has no '{min(more)}', which {name} has")
+    sizes = scores.meta.get("model_numel"), other.meta.get("model_numel")
+    if None not in sizes and sizes[0] != sizes[1]:
+        raise ValueError(f"{_called(scores)} is of another model than {name}: "
+                         f"of {sizes[0]:,} weights in all, not {sizes[1]:,}")
     known = scores.meta.get("fingerprint"), other.meta.get("fingerprint")
     tell_checkpoints(*known, f"{_called(scores)} is used with one")
 
@@ -218,7 +222,8 @@ def pooled(
         _check_scores(s)
         if names: _check_map(s, total, f"the map of '{names[0]}'", every=True)
         scale = _sum(s)
-        if not scale > 0: raise ValueError(f"{_called(s)} is all zero")
+        if not 0 < scale < float("inf"):
+            raise ValueError(f"{_called(s)} is all zero, or holds values that are not finite")
         for n, t in s.tensors.items():
             if n in total.tensors: total.tensors[n].add_(t, alpha=1 / scale)
             else: total.tensors[n] = t / scale
@@ -228,6 +233,20 @@ def pooled(
     return Scores(total.tensors, dict(total.meta, pooled=names))
 
 # %% ../nbs/02_ablation.ipynb #db3e9cf2
+def _check_values(values, name):
+    "ValueError if something is no number, infinite or below 0: it could not be ranked."
+    if not len(values): return
+    low, high = (float(x) for x in values.aminmax())
+    if not high - low < float("inf"): raise ValueError(f"the scores of {name} are not finite")
+    if low < 0:
+        raise ValueError(f"the scores of {name} go down to {low:.3g}; importance is 0 or more, so take `abs()`")
+
+def _check_share(share):
+    "ValueError if it is no share, 0 to 1."
+    if isinstance(share, SupportsFloat) and not isinstance(share, bool) and 0 <= share <= 1: return
+    hint = f"; {share:g} % is {share / 100:g}" if isinstance(share, (int, float)) and 1 < share <= 100 else ""
+    raise ValueError(f"share must be a number from 0 to 1, got {share!r}{hint}")
+
 def _eligible(scores, protect=None, protected=None, contrast=None, share=None):
     "A function of tensor names that yields their scores in pieces, 0 where a weight does not qualify."
     own = _sum(scores) if contrast is not None else None
@@ -235,8 +254,8 @@ def _eligible(scores, protect=None, protected=None, contrast=None, share=None):
     def pieces(names):
         for n in names:
             for v, c, p in zip(_pieces(scores, n), _pieces(contrast, n), _pieces(protect, n)):
-                if not (v.sum().isfinite() or v.isfinite().all()):
-                    raise ValueError(f"the scores of {n} are not finite")
+                for values in (v, c, p):
+                    if values is not None: _check_values(values, n)
                 if c is not None: v = v * (v / own > share * c)
                 if p is not None: v = v * (p < cut)
                 yield v
@@ -315,6 +334,7 @@ def select(
         if other is not None: _check_map(scores, other, f"the map given as {name}")
     fraction = _of_targets(scores, fraction, of)
     if protect is not None: as_fraction(protected, "protected")
+    if contrast is not None: _check_share(share)
     pieces = _eligible(scores, protect, protected, contrast, share)
     return _ranked(scores, fraction, pieces, scope, dict(scores.meta))
 

@@ -125,6 +125,9 @@ def check_folder(
         except (ValueError, LookupError, AttributeError):
             raise ValueError(f"{index} is damaged: no table of weights; copy or download it again") from None
     else: files = sorted(folder.glob("*.safetensors"))
+    if files and not index.exists() and not (folder / "model.safetensors").exists():
+        raise FileNotFoundError(f"the checkpoint {folder} is not whole: it has {files[0].name} and neither "
+                                f"model.safetensors nor {index.name}, which says what is where")
     if not files:
         pickled = any(folder.glob("*.bin"))
         if not pickled: raise FileNotFoundError(f"the folder {folder} holds no *.safetensors, so no weights")

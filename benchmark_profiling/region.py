@@ -170,6 +170,20 @@ def _compare_checkpoint(region, model):
     asked.add(region.fingerprint)
     tell_checkpoints(region.fingerprint, fingerprint(model), "the region is")
 
+def _sizes_in(meta) -> set:
+    "Weights of the whole models that a region comes from, as far as is known."
+    return {meta["model_numel"]} if "model_numel" in meta else set().union(*map(_sizes_in, meta.get("union", [])))
+
+def _check_size(region, model):
+    "Tensors of the same names and shapes are in a model with more layers, too, or with other words."
+    here = sum(p.numel() for p in model.parameters())
+    head = getattr(model, "get_output_embeddings", lambda: None)()
+    head = head.weight.numel() if head is not None else 0   # counted or not, where it is tied
+    for there in _sizes_in(region.meta):
+        if abs(there - here) in (0, head): continue
+        raise ValueError(f"the region is of another model: that has {there:,} weights in all, this one {here:,}; "
+                         "if they differ on purpose, take 'model_numel' out of region.meta")
+
 def _check_positions(region, params):
     "All that can be checked where no shapes are known, and a guard where they are."
     held = sum(params[n].numel() for n in region.indices)
@@ -195,6 +209,7 @@ def check(
     known = self.shapes or {n: found.get(n, ()) for n in self.indices}
     check_shapes(known, found, "the region", "this model")
     _check_positions(self, params)
+    _check_size(self, model)
     _compare_checkpoint(self, model)
 
 # %% ../nbs/16_region.ipynb #f3739f7a
