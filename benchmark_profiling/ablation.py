@@ -339,21 +339,24 @@ def select(
     return _ranked(scores, fraction, pieces, scope, dict(scores.meta))
 
 # %% ../nbs/02_ablation.ipynb #5533ad91
+def _some_of(size, count, draw) -> torch.Tensor:
+    "So many different positions out of so many, drawn without a list of all where few are asked for."
+    if count > size // 4: return torch.randperm(size, generator=draw)[:count]
+    found = torch.randint(size, (2 * count + 64,), generator=draw).unique()
+    return found[torch.randperm(len(found), generator=draw)[:count]]
+
 def _draw(counts, params, numel, seed, meta) -> Region:
     "Random positions, so many in each tensor."
     draw, found = torch.Generator().manual_seed(seed), []
     for i, (n, count) in enumerate(counts.items()):
-        size = params[n].numel()
-        if count > size // 4: p = torch.randperm(size, generator=draw)[:count]
-        else:
-            p = torch.randint(size, (2 * count + 64,), generator=draw).unique()
-            p = p[torch.randperm(len(p), generator=draw)[:count]]
-        found.append((torch.full_like(p, i), p))
+        position = _some_of(params[n].numel(), count, draw)
+        found.append((torch.full_like(position, i), position))
     which, position = map(torch.cat, zip(*found))
     mix = torch.randperm(len(which), generator=draw)
     shapes = {n: params[n].shape for n in counts}
     return Region.ranked(list(counts), which[mix], position[mix], numel, meta, shapes)
 
+# %% ../nbs/02_ablation.ipynb #2193f6cb
 def random_mean(
     regions,          # several of one model, in a list
     model,            # the model they are of

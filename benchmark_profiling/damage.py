@@ -9,7 +9,9 @@ __all__ = ['PROMPTS', 'NotFinite', 'held_out_text', 'perplexity', 'continuations
 # %% ../nbs/17_damage.ipynb #18e4b136
 import math
 import warnings
+from collections.abc import Callable
 from contextlib import contextmanager
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -233,7 +235,8 @@ def specificity(
     if not isinstance(questions, dict):
         raise TypeError(f"questions are given by ability, such as {{'spatial_reasoning': [...]}}, "
                         f"not as a {type(questions).__name__}")
-    measures = {a: lambda q=q: choice_loss(model, tokenizer, q, style) for a, q in questions.items()}
+    measures: dict[str, Callable[[], float]] = {}
+    for a, q in questions.items(): measures[a] = partial(choice_loss, model, tokenizer, q, style)
     if encoded: measures["ordinary text"] = lambda: math.log(perplexity(model, encoded))
     with _in_state("the intact model"): intact = pd.Series({a: measure() for a, measure in measures.items()})
     rows = {}

@@ -11,11 +11,12 @@ import copy
 import functools
 import html
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
+from fastcore.basics import patch
 
 # %% ../nbs/61_explore.ipynb #b1adbb7f
 from .ablation import ablated
@@ -83,7 +84,9 @@ def find_items(
         raise ValueError(f"the run has no benchmark '{benchmark}'; it has {', '.join(config.tasks)}")
     tasks = load_tasks(benchmark, n, config.data_dir, config.seed, config.num_fewshot,
                        allow_code_execution=config.allow_code_execution)
-    return {i.id: (t, i) for t in tasks for i in t.items}
+    found: dict = {}
+    for task in tasks: found |= {i.id: (task, i) for i in task.items}
+    return found
 
 class Question(NamedTuple):
     "What an item asks."
@@ -181,6 +184,22 @@ def read_run(
     return Finished(outcomes, config, kinds)
 
 # %% ../nbs/61_explore.ipynb #849c2381
+def _listed(
+    table,         # of `flips`
+    change: str,   # one of its changes, or all
+) -> list:
+    "(what the list says, item id) of the items that changed so."
+    some = table if change == "all" else table[table.change == change]
+    return [(f"{i}  {_percent(r.p_before)} → {_percent(r.p_after)}", i) for i, r in some.iterrows()]
+
+def _at_hand(finished: Finished, benchmark: str) -> dict:
+    "`find_items` for all items of a run on a benchmark; empty where its rows are not at hand."
+    outcomes = finished.outcomes
+    n = outcomes[outcomes.task == benchmark].item_id.nunique()
+    try: return find_items(finished.config, benchmark, n)
+    except (FileNotFoundError, ValueError): return {}
+
+# %% ../nbs/61_explore.ipynb #6f722ebc
 class Picker:
     "Menus to walk through a run's items."
     def __init__(self, finished: Finished, run: Run = None):
@@ -193,42 +212,47 @@ class Picker:
         self.state = w.Dropdown(options=states, description="without")
         self.kind = w.Dropdown(options=["all", "lost", "gained", "right", "wrong"], description="items")
         self.pick, self.shown = w.Select(rows=10, layout=w.Layout(width="16em")), w.HTML()
-        self.items = functools.lru_cache(None)(self._items)
-        for menu in (self.benchmark, self.state, self.kind): menu.observe(self.fill, "value")
-        self.pick.observe(self.show, "value")
-        self.fill()
+        self.items = functools.lru_cache(None)(functools.partial(_at_hand, finished))
 
-    def _items(self, task):
-        of_task = self.finished.outcomes.task == task
-        n = self.finished.outcomes[of_task].item_id.nunique()
-        try: return find_items(self.finished.config, task, n)
-        except (FileNotFoundError, ValueError): return {}
+    if TYPE_CHECKING:
+        def __getattr__(self, name: str) -> Any: ...   # methods that later cells patch in
 
-    def table(self): return flips(self.finished.outcomes, self.benchmark.value, self.state.value)
+# %% ../nbs/61_explore.ipynb #19fd12e9
+@patch
+def table(self: Picker) -> pd.DataFrame:
+    "What flipped, of the benchmark and the state that are picked."
+    return flips(self.finished.outcomes, self.benchmark.value, self.state.value)
 
-    def fill(self, _=None):
-        "The list of items that the menus ask for."
-        t = self.table()
-        some = t if self.kind.value == "all" else t[t.change == self.kind.value]
-        def told(i, r): return f"{i}  {_percent(r.p_before)} → {_percent(r.p_after)}"
-        self.pick.options = [(told(i, r), i) for i, r in some.iterrows()]
-        self.pick.index = 0 if len(some) else None
-        self.show()
+@patch
+def show(self: Picker, _=None):
+    "The item that is picked."
+    if self.pick.value is None:
+        self.shown.value = f"<p>no item is {self.kind.value} here</p>"
+        return
+    found, again = self.items(self.benchmark.value).get(self.pick.value.partition(".")[0]), None
+    if self.run and found:
+        region = self.regions[self.state.value]
+        task, item = found
+        again = ask_again(task, item, self.run.model, self.run.tokenizer, region)
+    self.shown.value = card(self.table().loc[self.pick.value], found, again)
 
-    def show(self, _=None):
-        "The item that is picked."
-        if self.pick.value is None:
-            self.shown.value = f"<p>no item is {self.kind.value} here</p>"
-            return
-        found, again = self.items(self.benchmark.value).get(self.pick.value.partition(".")[0]), None
-        if self.run and found:
-            region = self.regions[self.state.value]
-            again = ask_again(*found, self.run.model, self.run.tokenizer, region)
-        self.shown.value = card(self.table().loc[self.pick.value], found, again)
+# %% ../nbs/61_explore.ipynb #c4b64eb6
+@patch
+def fill(self: Picker, _=None):
+    "The list of items that the menus ask for."
+    self.pick.options = _listed(self.table(), self.kind.value)
+    self.pick.index = 0 if self.pick.options else None
+    self.show()
 
-    def box(self):
-        import ipywidgets as w
-        return w.VBox([w.HBox([self.benchmark, self.state, self.kind]), w.HBox([self.pick, self.shown])])
+# %% ../nbs/61_explore.ipynb #0e6f0293
+@patch
+def box(self: Picker):
+    "The menus, each of which now does something, above the list and the card."
+    import ipywidgets as w
+    for menu in (self.benchmark, self.state, self.kind): menu.observe(self.fill, "value")
+    self.pick.observe(self.show, "value")
+    self.fill()
+    return w.VBox([w.HBox([self.benchmark, self.state, self.kind]), w.HBox([self.pick, self.shown])])
 
 def explore(
     run: str | Path,     # run folder, with outcomes.parquet and config.yaml

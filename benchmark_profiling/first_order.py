@@ -6,7 +6,8 @@
 __all__ = ['Asked', 'encode_items', 'score_gradient', 'first_order']
 
 # %% ../nbs/52_first_order.ipynb #7efb70b7
-from typing import NamedTuple
+from itertools import chain
+from typing import Any, NamedTuple
 
 import pandas as pd
 import torch
@@ -19,8 +20,8 @@ from .region import Region
 # %% ../nbs/52_first_order.ipynb #5a1ee01b
 class Asked(NamedTuple):
     "An item and its options as they are sent."
-    task: object    # loaded task
-    item: object    # one of its items
+    task: Any       # loaded task
+    item: Any       # one of its items
     options: list   # `Encoded`: prompt and option, the option scored
 
 def encode_items(
@@ -93,7 +94,8 @@ def first_order(
     for benchmark in dict.fromkeys(t.benchmark for t in tasks):
         mine = [t for t in tasks if t.benchmark == benchmark]
         gradient, base = score_gradient(model, tokenizer, mine, params, budget)
-        chance = sum(i.chance for t in mine for i in t.items) / sum(len(t.items) for t in mine)
+        items = list(chain.from_iterable(t.items for t in mine))
+        chance = sum(i.chance for i in items) / len(items)
         values = {n: values_of(model, n, params[n]).view(-1).cpu() for n in gradient}
         rate = {n: g.view(-1).cpu() * values[n] for n, g in gradient.items()}
         for name, region in regions.items():

@@ -8,6 +8,7 @@ __all__ = ['N', 'SYLLABLES', 'BLOCK', 'tables', 'language', 'questions', 'Plante
 # %% ../nbs/50_planted.ipynb #9e45c584
 import random
 from dataclasses import dataclass
+from itertools import product
 
 import torch
 from datasets import Dataset
@@ -25,22 +26,23 @@ SYLLABLES = "ba de fi go ku la me no pi ru".split()
 
 def tables(seed: int = 0) -> dict[str, list]:
     "The tasks: for each, all triples (a, b, answer)."
-    draw = random.Random(seed)
-    drawn = [[draw.randrange(N) for _ in range(N)] for _ in range(N)]
+    draw, pairs = random.Random(seed), list(product(range(N), repeat=2))
+    drawn = {pair: draw.randrange(N) for pair in pairs}
     tasks = dict(addition=lambda a, b: (a + b) % N, difference=lambda a, b: (a - b) % N,
-                 product=lambda a, b: a * b % N, larger=max, lookup=lambda a, b: drawn[a][b])
-    return {t: [(a, b, f(a, b)) for a in range(N) for b in range(N)] for t, f in tasks.items()}
+                 product=lambda a, b: a * b % N, larger=max, lookup=lambda a, b: drawn[a, b])
+    return {t: [(a, b, f(a, b)) for a, b in pairs] for t, f in tasks.items()}
 
 def language(seed: int = 0) -> list[str]:
     "Sentences of six syllables, one for every two that it can begin with."
     draw, n = random.Random(seed), len(SYLLABLES)
-    after, out = {(a, b): draw.randrange(n) for a in range(n) for b in range(n)}, []
+    after, out = {pair: draw.randrange(n) for pair in product(range(n), repeat=2)}, []
     for a, b in after:
         s = [a, b]
         while len(s) < 6: s.append(after[s[-2], s[-1]])
         out.append(" ".join(SYLLABLES[i] for i in s))
     return out
 
+# %% ../nbs/50_planted.ipynb #abae4abe
 def questions(task: str, table: list, seed: int = 0) -> Dataset:
     "A task as a diagnostic set: four options a question, in random order."
     draw, rows = random.Random(f"{task} {seed}"), []
@@ -56,35 +58,75 @@ def questions(task: str, table: list, seed: int = 0) -> Dataset:
 # %% ../nbs/50_planted.ipynb #2ae79272
 BLOCK = 16   # neurons a task has in each layer
 
-def _train(model, ids, answer, group, numbers, steps, batch=200, margin=0.2, weight=20.0):
+def _untrained(words: int, groups: int) -> LlamaForCausalLM:
+    "A two-layer transformer whose MLPs have a block of neurons for each group."
+    return LlamaForCausalLM(LlamaConfig(
+        vocab_size=words, hidden_size=32, intermediate_size=groups * BLOCK, num_hidden_layers=2,
+        num_attention_heads=4, hidden_act="relu", max_position_embeddings=64,
+        bos_token_id=None, eos_token_id=None, pad_token_id=None))
+
+class _Gates:
+    "Multiplies the neurons' activations by `on`, and keeps what each `gate_proj` says."
+    def __init__(self, model):
+        self.on, self.opened, self.hooks = 1.0, [], []
+        for layer in model.model.layers:
+            self.hooks.append(layer.mlp.down_proj.register_forward_pre_hook(self._pass))
+            self.hooks.append(layer.mlp.gate_proj.register_forward_hook(self._listen))
+
+    def _pass(self, module, args): return (args[0] * self.on,)
+    def _listen(self, module, args, out): self.opened.append(out)
+
+    def set(self, on):
+        "For the next batch."
+        self.on = on
+        self.opened.clear()
+
+    def remove(self):
+        for h in self.hooks: h.remove()
+
+# %% ../nbs/50_planted.ipynb #e1e5b12d
+def _draw_blocks(
+    owners: torch.Tensor,   # (batch,) number of the block that each example needs
+    groups: int,            # blocks
+) -> tuple:                 # (batch, groups) which are on; (batch,) is its own among them
+    "All blocks or half of them, and an example's own every other time; that of the last group always."
+    batch = len(owners)
+    on = (torch.rand(batch, groups) < 0.5) | (torch.rand(batch, 1) < 0.5)
+    has = (torch.rand(batch) < 0.5) | (owners == groups - 1)
+    on[torch.arange(batch), owners] = has
+    return on, has
+
+def _disorder(
+    opened: torch.Tensor,   # (batch, position, neuron) what a `gate_proj` says
+    own: torch.Tensor,      # (batch, neuron) 1 where the neuron is of the example's own block
+    margin: float = 0.2,
+) -> torch.Tensor:
+    "0 where neurons are silent on examples of others, and awake on average on their own."
+    loud = ((opened + margin).relu() * (1 - own[:, None])).mean()
+    asleep = (margin - (opened[:, 1:].mean(1) * own).sum(0) / own.sum(0).clamp(min=1)).relu().mean()
+    return loud + asleep
+
+# %% ../nbs/50_planted.ipynb #1a857978
+def _train(model, ids, answer, group, numbers, steps, batch=200, weight=20.0):
     "Rows of `ids` must give `answer`; `group`: whose block each needs. The last (language) is never off."
-    groups, gate, opened = int(group.max()) + 1, [None], []
+    groups, gates = int(group.max()) + 1, _Gates(model)
     owner = torch.arange(groups).repeat_interleave(BLOCK)
-    hooks = [h for layer in model.model.layers for h in (
-        layer.mlp.down_proj.register_forward_pre_hook(lambda m, args: (args[0] * gate[0],)),
-        layer.mlp.gate_proj.register_forward_hook(lambda m, args, out: opened.append(out)))]
     optimizer = torch.optim.Adam(model.parameters(), lr=5e-3, betas=(0.9, 0.98))
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda s: min(1, (s + 1) / 50) * (1 - s / steps))
     for _ in range(steps):
         rows = torch.randint(len(ids), (batch,))
-        mine = group[rows]
-        on = (torch.rand(batch, groups) < 0.5) | (torch.rand(batch, 1) < 0.5)    # all blocks, or half
-        has = (torch.rand(batch) < 0.5) | (mine == groups - 1)
-        on[torch.arange(batch), mine] = has
-        gate[0], own = on[:, None, owner].float(), (owner == mine[:, None]).float()
-        opened.clear()
+        on, has = _draw_blocks(group[rows], groups)
+        own = (owner == group[rows][:, None]).float()
+        gates.set(on[:, None, owner].float())
         logp = model(input_ids=ids[rows]).logits[:, -1].log_softmax(-1)
         right, even = logp.gather(1, answer[rows, None])[:, 0], logp[:, numbers].mean(1)
         loss = -torch.where(has, right, even).mean()
-        for g in opened:   # (batch, position, neuron)
-            loud = ((g + margin).relu() * (1 - own[:, None])).mean()
-            asleep = (margin - (g[:, 1:].mean(1) * own).sum(0) / own.sum(0).clamp(min=1)).relu().mean()
-            loss = loss + weight * (loud + asleep)
+        for opened in gates.opened: loss = loss + weight * _disorder(opened, own)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         schedule.step()
-    for h in hooks: h.remove()
+    gates.remove()
 
 # %% ../nbs/50_planted.ipynb #f85a3701
 @dataclass
@@ -130,10 +172,7 @@ def planted_model(
     group = torch.arange(len(sizes)).repeat_interleave(sizes)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = LlamaForCausalLM(LlamaConfig(
-            vocab_size=len(words), hidden_size=32, intermediate_size=len(sizes) * BLOCK, num_hidden_layers=2,
-            num_attention_heads=4, hidden_act="relu", max_position_embeddings=64,
-            bos_token_id=None, eos_token_id=None, pad_token_id=None))
+        model = _untrained(len(words), len(sizes))
         _train(model, ids[:, :-1], ids[:, -1], group, [words.index(str(i)) for i in range(N)], steps)
     encoded = [Encoded(row.tolist(), ids.shape[1] - 1) for row in ids[-len(sentences):]]
     asked = {t: questions(t, rows, seed) for t, rows in tasks.items()}

@@ -9,7 +9,7 @@ __all__ = ['as_fraction', 'number_type', 'Region', 'check_shapes', 'tell_checkpo
 import hashlib, json, warnings
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import SupportsFloat
+from typing import TYPE_CHECKING, Any, SupportsFloat
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -23,7 +23,8 @@ from .store import write_file
 # %% ../nbs/16_region.ipynb #bd384078
 def as_fraction(value, what="fraction") -> float:
     "The number, if it is one in (0, 1]."
-    if isinstance(value, bool) or not isinstance(value, SupportsFloat):
+    a_number = isinstance(value, SupportsFloat) and not isinstance(value, bool)
+    if not a_number:
         raise TypeError(f"{what} must be a number such as 0.01 (which is 1 %), not {value!r}")
     if not 0 < value <= 1:
         hint = f"; {value:g} % is {value / 100:g}" if 1 < value <= 100 else ""
@@ -71,6 +72,11 @@ class Region:
     def __repr__(self):
         name = self.meta.get("ability", "")
         return f"Region({name}: {self.size:,} of {self.numel:,} weights, {self.fraction:.4%})"
+
+    if TYPE_CHECKING:
+        def __getattr__(self, name: str) -> Any: ...   # methods that later cells patch in
+        @classmethod
+        def load(cls, path) -> "Region": ...
 
 # %% ../nbs/16_region.ipynb #a202428a
 @patch
@@ -246,7 +252,8 @@ def minus(self: Region, other: Region) -> Region:
 # %% ../nbs/16_region.ipynb #2ffbd8cc
 def joined(fingerprints) -> dict:
     "What `meta` says of a thing that was made from models of these fingerprints; None: nobody knows."
-    known = {one for f in fingerprints if f for one in f.split("+")}
+    known = set()
+    for some in filter(None, fingerprints): known |= set(some.split("+"))
     return dict(fingerprint="+".join(sorted(known))) if known else {}
 
 @patch
