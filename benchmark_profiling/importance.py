@@ -62,7 +62,7 @@ class Settings(NamedTuple):
     "How a map is made."
     estimator: str = "taylor"
     sign: str = "either"       # "either" or "needed"
-    finetune: dict = None      # steps, lr
+    finetune: dict | None = None      # steps, lr
     budget: int = 512          # tokens a batch
 
 def _absolute(p): return (p.grad.float() * p.detach().float()).abs_()
@@ -299,7 +299,7 @@ def importance(
     _check_params(params)
     questions, settings = _rows(questions), Settings(estimator, sign, budget=budget)
     if estimator == "magnitude":
-        nothing = Work(None, [], [], "magnitude")
+        nothing = Work(lambda: None, [], [], "magnitude")   # no gradient is needed
         return _scores(model, [], nothing, params, settings, dict(ability="magnitude"))
     ability = "+".join(sorted({q.get("ability", "") for q in questions})) or "importance"
     options = [encode_options(tokenizer, q, style, chat) for q in questions]
