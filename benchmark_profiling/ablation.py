@@ -239,7 +239,8 @@ def _check_values(values, name):
     low, high = (float(x) for x in values.aminmax())
     if not high - low < float("inf"): raise ValueError(f"the scores of {name} are not finite")
     if low < 0:
-        raise ValueError(f"the scores of {name} go down to {low:.3g}; importance is 0 or more, so take `abs()`")
+        raise ValueError(f"the scores of {name} go down to {low:.3g}; "
+                         "importance is 0 or more, so take `abs()`")
 
 def _check_share(share):
     "ValueError if it is no share, 0 to 1."

@@ -178,7 +178,8 @@ def _compare_checkpoint(region, model):
 
 def _sizes_in(meta) -> set:
     "Weights of the whole models that a region comes from, as far as is known."
-    return {meta["model_numel"]} if "model_numel" in meta else set().union(*map(_sizes_in, meta.get("union", [])))
+    if "model_numel" in meta: return {meta["model_numel"]}
+    return set().union(*map(_sizes_in, meta.get("union", [])))
 
 def _check_size(region, model):
     "Tensors of the same names and shapes are in a model with more layers, too, or with other words."
@@ -187,7 +188,8 @@ def _check_size(region, model):
     head = head.weight.numel() if head is not None else 0   # counted or not, where it is tied
     for there in _sizes_in(region.meta):
         if abs(there - here) in (0, head): continue
-        raise ValueError(f"the region is of another model: that has {there:,} weights in all, this one {here:,}; "
+        raise ValueError(f"the region is of another model: that has {there:,} weights in all, "
+                         f"this one {here:,}; "
                          "if they differ on purpose, take 'model_numel' out of region.meta")
 
 def _check_positions(region, params):

@@ -186,7 +186,7 @@ class Chosen(NamedTuple):
     "What a run switches off for each ability."
     ranked: dict[str, Region]   # ability -> its ranking, the longest that may be needed
     own: dict[str, Region]      # ability -> the prefix that its k makes of it
-    facts: dict                 # prompt_style, k, calibration, asked (questions) and, where it was chosen, style
+    facts: dict                 # prompt_style, k, calibration, asked (questions); style where it was chosen
 
 # %% ../nbs/19_regions.ipynb #59198cde
 class Regions:

@@ -252,6 +252,7 @@ def read_facts(
                          "the command of the run writes it again")
     return run
 
+# %% ../nbs/22_run.ipynb #d972de00
 def remake(folder: Path):
     "Profile, pictures, report and cards from a run folder's stored outcomes; returns the profile."
     import matplotlib

@@ -53,7 +53,7 @@ _BY_NAME = (
 def kinds_by_name(
     names: Iterable[str],  # of states
 ) -> dict[str, StateKind]:
-    "Kinds by the names `intact`, `intact-2`, `random-0`, `placebo-0`, `a@k` and `a+b`; any other is an ability."
+    "Kinds by the names `intact`, `intact-2`, `random-0`, `placebo-0`, `a@k`, `a+b`; others are abilities."
     def kind_of(name):
         fits = [kind for kind, pattern in _BY_NAME if re.fullmatch(pattern, name)]
         return fits[0] if fits else StateKind.ABILITY
