@@ -205,6 +205,29 @@ def report(folder: Annotated[Path, Argument(help="run folder")]):
     from benchmark_profiling.run import remake
     print(remake(folder))
 
+# %% ../nbs/26_cli.ipynb #446aa6d6
+def _check_writer(llm, **settings):
+    "An error where settings of the LLM writer would be passed over, since the built-in one was asked."
+    given = ["--" + name.replace("_", "-") for name, value in settings.items() if value is not None]
+    if given and not llm:
+        raise ValueError(f"{', '.join(given)}: for the LLM writer only; name its model with --llm, "
+                         "or leave it out")
+
+def _write(ability, n, path, seed):
+    from benchmark_profiling.datagen import generate, save_questions
+    save_questions(generate(ability, n, seed=seed), path)
+
+def _write_by_llm(ability, n, path, llm, base_url, **settings):
+    "Too few questions are an error."
+    try: from benchmark_profiling.writer import LLM, write_questions
+    except ModuleNotFoundError as e:
+        way = "pip install 'benchmark-profiling[llm]'"
+        raise ValueError(f"the LLM writer needs the package {e.name}: {way}") from None
+    made = write_questions(ability, n, path, LLM(llm, base_url), **settings)
+    print(made, file=sys.stderr)
+    if made.stopped:
+        raise ValueError(f"{ability}: {made.stopped}; what is there is kept, the same command goes on")
+
 # %% ../nbs/26_cli.ipynb #6f1fb154
 @verb("generate spatial_reasoning temporal_reasoning --n 200 --out questions")
 def generate(
@@ -236,28 +259,6 @@ def generate(
         if llm: _write_by_llm(key, n, path, llm, base_url, seed=seed, verify=verify, **budget)
         else: _write(key, n, path, seed)
         print(path)
-
-def _check_writer(llm, **settings):
-    "An error where settings of the LLM writer would be passed over, since the built-in one was asked."
-    given = ["--" + name.replace("_", "-") for name, value in settings.items() if value is not None]
-    if given and not llm:
-        raise ValueError(f"{', '.join(given)}: for the LLM writer only; name its model with --llm, "
-                         "or leave it out")
-
-def _write(ability, n, path, seed):
-    from benchmark_profiling.datagen import generate, save_questions
-    save_questions(generate(ability, n, seed=seed), path)
-
-def _write_by_llm(ability, n, path, llm, base_url, **settings):
-    "Too few questions are an error."
-    try: from benchmark_profiling.writer import LLM, write_questions
-    except ModuleNotFoundError as e:
-        way = "pip install 'benchmark-profiling[llm]'"
-        raise ValueError(f"the LLM writer needs the package {e.name}: {way}") from None
-    made = write_questions(ability, n, path, LLM(llm, base_url), **settings)
-    print(made, file=sys.stderr)
-    if made.stopped:
-        raise ValueError(f"{ability}: {made.stopped}; what is there is kept, the same command goes on")
 
 # %% ../nbs/26_cli.ipynb #fa7ec1e6
 @verb("check questions/*.jsonl")
