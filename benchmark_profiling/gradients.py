@@ -5,19 +5,20 @@
 # %% auto #0
 __all__ = ['is_finite', 'home', 'values_of', 'GradientSum', 'OnlyGradientsFor', 'streamed', 'Work', 'blame', 'backward']
 
-# %% ../nbs/12_gradients.ipynb #44630846
+# %% ../nbs/12_gradients.ipynb #1fa2f566
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Callable
+from typing import TYPE_CHECKING, Any, Callable
 
 import torch
 from accelerate.hooks import ModelHook, SequentialHook
+from fastcore.basics import patch
 from torch.utils.checkpoint import checkpoint
 
 from .models import layer_stacks, weight_values
 
-# %% ../nbs/12_gradients.ipynb #0fe793a1
+# %% ../nbs/12_gradients.ipynb #f1f07bbd
 def is_finite(t) -> bool:
     "Is every value of a tensor finite? (Its sum is ten times faster, and nearly always enough.)"
     return bool(t.sum().isfinite() or t.isfinite().all())
@@ -30,6 +31,7 @@ def values_of(model, name: str, p) -> torch.Tensor:
     "The values of a weight in float32, wherever they are kept."
     return (p.detach() if p.device.type != "meta" else weight_values(model, name)).float()
 
+# %% ../nbs/12_gradients.ipynb #b6779506
 class GradientSum:
     "Folds gradients into float32 sums while autograd makes them, then frees them."
     def __init__(self,
@@ -39,13 +41,7 @@ class GradientSum:
         self.params, self.fold = params, fold
         self.bad = None          # name of the first gradient that is not finite
         self.total = {k: torch.zeros(p.shape, dtype=torch.float32, device=home(p)) for k, p in params.items()}
-
-    def hook(self, name):
-        def hook(p):
-            if not (self.bad or is_finite(p.grad)): self.bad = name
-            self.total[name] += self.fold(p).to(self.total[name].device)
-            p.grad = None
-        return hook
+        self.handles = []
 
     def __enter__(self):
         here = {k: p for k, p in self.params.items() if p.device.type != "meta"}
@@ -56,6 +52,19 @@ class GradientSum:
         for h in self.handles: h.remove()
         for p in self.params.values(): p.grad = None
 
+    if TYPE_CHECKING:
+        def __getattr__(self, name: str) -> Any: ...   # methods that later cells patch in
+
+@patch
+def hook(self: GradientSum, name):
+    "What autograd calls when it has finished the gradient of the weight `name`."
+    def fold_in(p):
+        if not (self.bad or is_finite(p.grad)): self.bad = name
+        self.total[name] += self.fold(p).to(self.total[name].device)
+        p.grad = None
+    return fold_in
+
+# %% ../nbs/12_gradients.ipynb #49dfa518
 class OnlyGradientsFor:
     "Inside the block only `params` require gradients."
     def __init__(self, model, params): self.model, self.wanted = model, {id(p) for p in params.values()}
@@ -67,7 +76,7 @@ class OnlyGradientsFor:
     def __exit__(self, *exc):
         for n, p in self.model.named_parameters(): p.requires_grad_(self.before[n])
 
-# %% ../nbs/12_gradients.ipynb #c657c44b
+# %% ../nbs/12_gradients.ipynb #b1c7e50b
 class _Filled(ModelHook):
     "After `accelerate` has filled a module's weight: listen to its gradient."
     def __init__(self, leaf, hook): self.leaf, self.hook = leaf, hook
@@ -86,6 +95,22 @@ def _replace(undo, module, name, new):
 
 def _is_away(p): return p.device.type == "meta"
 
+# %% ../nbs/12_gradients.ipynb #3cafee51
+def _listen(undo, model, grads):
+    "Have the sums hear of the gradients of weights that are away."
+    for k in [k for k, p in grads.params.items() if _is_away(p)]:
+        owner, _, leaf = k.rpartition(".")
+        m = model.get_submodule(owner)
+        _replace(undo, m, "_hf_hook", SequentialHook(m._hf_hook, _Filled(leaf, grads.hook(k))))
+
+def _forget(undo, model):
+    "Have each layer with weights that are away forget its forward pass, and repeat it in the backward pass."
+    for _, stack in layer_stacks(model):
+        for layer in [layer for layer in stack if any(map(_is_away, layer.parameters()))]:
+            def again(*args, _forward=layer.forward, **kwargs):
+                return checkpoint(partial(_forward, **kwargs), *args, use_reentrant=True)
+            _replace(undo, layer, "forward", again)
+
 @contextmanager
 def streamed(
     model,
@@ -96,20 +121,13 @@ def streamed(
         yield
         return
     with ExitStack() as undo:
-        for k in [k for k, p in grads.params.items() if _is_away(p)]:
-            owner, _, leaf = k.rpartition(".")
-            m = model.get_submodule(owner)
-            _replace(undo, m, "_hf_hook", SequentialHook(m._hf_hook, _Filled(leaf, grads.hook(k))))
-        layers = [layer for _, stack in layer_stacks(model) for layer in stack]
-        for layer in [layer for layer in layers if any(map(_is_away, layer.parameters()))]:
-            def again(*args, _forward=layer.forward, **kwargs):
-                return checkpoint(partial(_forward, **kwargs), *args, use_reentrant=True)
-            _replace(undo, layer, "forward", again)
+        _listen(undo, model, grads)
+        _forget(undo, model)
         words = model.get_input_embeddings()
         undo.callback(words.register_forward_hook(lambda m, args, out: out.requires_grad_()).remove)
         yield
 
-# %% ../nbs/12_gradients.ipynb #d1126382
+# %% ../nbs/12_gradients.ipynb #4d9956f6
 @dataclass
 class Work:
     "Items to score: their losses, sizes and names."
@@ -131,6 +149,7 @@ def _first_bad(model, losses) -> tuple:
     finally:
         for h in hooks: h.remove()
 
+# %% ../nbs/12_gradients.ipynb #2bb04c48
 def blame(
     model,
     work: Work,
@@ -139,7 +158,7 @@ def blame(
 ):
     "Raise the error that names the question and the layer of the first value that is not finite."
     for i in group:
-        loss, first = _first_bad(model, lambda: work.losses([i]))
+        loss, first = _first_bad(model, partial(work.losses, [i]))
         what = f"{work.desc}: the {{}} of question {work.ids[i]} is not finite"
         if not is_finite(loss):
             where = first or "the loss itself"
@@ -152,6 +171,7 @@ def blame(
     raise ValueError(f"{work.desc}: questions {names} together give values that are not finite, "
                      "each alone does not; use a smaller budget")
 
+# %% ../nbs/12_gradients.ipynb #ee94293a
 def backward(
     model,
     work: Work,

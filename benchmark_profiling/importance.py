@@ -10,11 +10,12 @@ __all__ = ['ESTIMATORS', 'Scores', 'Settings', 'gradient_scores', 'wanda_scores'
 import gzip, json, tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 import torch
 import torch.nn.functional as F
+from fastcore.basics import patch
 from safetensors import safe_open
 from safetensors.torch import save
 from torch import nn
@@ -61,9 +62,9 @@ ESTIMATORS = ("taylor", "taylor_abs", "fisher", "wanda", "magnitude")
 class Settings(NamedTuple):
     "How a map is made."
     estimator: str = "taylor"
-    sign: str = "either"       # "either" or "needed"
-    finetune: dict | None = None      # steps, lr
-    budget: int = 512          # tokens a batch
+    sign: str = "either"           # "either" or "needed"
+    finetune: dict | None = None   # steps, lr
+    budget: int = 512              # tokens a batch
 
 def _absolute(p): return (p.grad.float() * p.detach().float()).abs_()
 def _squared(p): return (p.grad.float() * p.detach().float()).square_()
@@ -84,23 +85,38 @@ def _summed(model, work, params, settings) -> tuple[dict, float]:
                 bar.update(len(group))
     return grads.total, done
 
-# %% ../nbs/01_importance.ipynb #6571b8e5
+# %% ../nbs/01_importance.ipynb #9bc3fc6f
 _PER_STEP = 8   # questions
 
-def _steps(model, work, params, settings, optimizer, copies, total) -> float:
-    "Train for some steps, adding each step's mean gradient to `total`; returns the mean loss on the way."
-    steps = settings.finetune["steps"]
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    seed, todo, done = torch.Generator().manual_seed(0), [], 0.0
-    for _ in tqdm(range(steps), desc=f"{work.desc}, fine-tuning", unit="step", leave=False):
-        if not todo: todo = torch.randperm(len(work.ids), generator=seed).tolist()
+def _step_gradient(model, work, params, settings, now) -> tuple[dict, float]:
+    "Mean gradient and mean loss over the questions `now` of one step."
+    loss = 0.0
+    with OnlyGradientsFor(model, params), GradientSum(params) as grads:
+        for g in group_by_size([work.sizes[i] for i in now], settings.budget):
+            loss += backward(model, work, [now[j] for j in g], len(now), grads) / len(now)
+    return grads.total, loss
+
+def _step_questions(n, steps):
+    "The questions of each step: in a seeded order, shuffled anew whenever all have been seen."
+    seed, todo = torch.Generator().manual_seed(0), []
+    for _ in range(steps):
+        if not todo: todo = torch.randperm(n, generator=seed).tolist()
         now, todo = todo[:_PER_STEP], todo[_PER_STEP:]
-        with OnlyGradientsFor(model, params), GradientSum(params) as grads:
-            for g in group_by_size([work.sizes[i] for i in now], settings.budget):
-                done += backward(model, work, [now[j] for j in g], len(now), grads) / len(now)
+        yield now
+
+# %% ../nbs/01_importance.ipynb #3acaead2
+def _steps(model, work, params, settings, copies, total) -> float:
+    "Train for some steps, adding each step's mean gradient to `total`; returns the mean loss on the way."
+    steps, done = settings.finetune["steps"], 0.0
+    optimizer = torch.optim.AdamW(copies.values(), lr=settings.finetune["lr"], foreach=False)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    order = _step_questions(len(work.ids), steps)
+    for now in tqdm(order, total=steps, desc=f"{work.desc}, fine-tuning", unit="step", leave=False):
+        gradient, loss = _step_gradient(model, work, params, settings, now)
+        done += loss
         for k, c in copies.items():
-            total[k].add_(grads.total[k], alpha=1 / steps)
-            c.grad = grads.total[k]
+            total[k].add_(gradient[k], alpha=1 / steps)
+            c.grad = gradient[k]
         optimizer.step()
         schedule.step()
         with torch.no_grad():
@@ -112,13 +128,12 @@ def _finetuned(model, work, params, settings) -> tuple[dict, float]:
     saved = {k: p.detach().clone() for k, p in params.items()}
     copies = {k: p.detach().float().requires_grad_() for k, p in params.items()}   # the weights, if float32
     total = {k: torch.zeros(p.shape, dtype=torch.float32, device=p.device) for k, p in params.items()}
-    optimizer = torch.optim.AdamW(copies.values(), lr=settings.finetune["lr"], foreach=False)
-    try: return total, _steps(model, work, params, settings, optimizer, copies, total)
+    try: return total, _steps(model, work, params, settings, copies, total)
     finally:
         with torch.no_grad():
             for k, p in params.items(): p.copy_(saved[k])
 
-# %% ../nbs/01_importance.ipynb #a184251b
+# %% ../nbs/01_importance.ipynb #4a2a7206
 def gradient_scores(
     model,
     work: Work,       # the questions' losses
@@ -139,10 +154,11 @@ def gradient_scores(
         total[k] = (t.abs_() if settings.sign == "either" else t.neg_().clamp_min_(0)).cpu()
     return total, loss
 
-# %% ../nbs/01_importance.ipynb #551de85c
+# %% ../nbs/01_importance.ipynb #10680c30
 def _input_dims(model, params) -> dict:
     "For each weight the module that owns it, and the dimension of the weight along which its input runs."
-    owners = {id(p): m for m in model.modules() for p in m._parameters.values() if p is not None}
+    owners = {}
+    for m in model.modules(): owners |= {id(p): m for p in m._parameters.values() if p is not None}
     found = {}
     for k, p in params.items():
         m = owners[id(p)]
@@ -155,17 +171,8 @@ def _input_dims(model, params) -> dict:
 class _InputSquares:
     "Sums, inside the block, of the squares of what each matrix is given at the positions `scored`."
     def __init__(self, params, owners):
-        self.owners, self.scored = owners, None
+        self.owners, self.scored, self.hooks = owners, None, []
         self.sums = {k: torch.zeros(p.shape[owners[k][1]], device=home(p)) for k, p in params.items()}
-
-    def watch(self, name):
-        def hook(m, args):
-            x = args[0].reshape(-1, args[0].shape[-1])
-            if len(x) != self.scored.numel():
-                raise ValueError(f"wanda: {name} sees only some of the tokens (an expert?); use taylor")
-            squares = x[self.scored.flatten().to(x.device)].float().square().sum(0)
-            self.sums[name] += squares.to(self.sums[name].device)
-        return hook
 
     def __enter__(self):
         self.hooks = [m.register_forward_pre_hook(self.watch(k)) for k, (m, _) in self.owners.items()]
@@ -173,6 +180,21 @@ class _InputSquares:
 
     def __exit__(self, *exc):
         for h in self.hooks: h.remove()
+
+    if TYPE_CHECKING:
+        def __getattr__(self, name: str) -> Any: ...   # methods that later cells patch in
+
+# %% ../nbs/01_importance.ipynb #de4f1abb
+@patch
+def watch(self: _InputSquares, name):
+    "What the module that owns the matrix `name` calls before it runs."
+    def add_squares(m, args):
+        x = args[0].reshape(-1, args[0].shape[-1])
+        if len(x) != self.scored.numel():
+            raise ValueError(f"wanda: {name} sees only some of the tokens (an expert?); use taylor")
+        squares = x[self.scored.flatten().to(x.device)].float().square().sum(0)
+        self.sums[name] += squares.to(self.sums[name].device)
+    return add_squares
 
 @torch.no_grad()
 def wanda_scores(
@@ -197,8 +219,9 @@ def wanda_scores(
     scores = {k: (values_of(model, k, p).abs() * norms[k]).cpu() for k, p in params.items()}
     return scores, done / len(work.ids)
 
-# %% ../nbs/01_importance.ipynb #3e605436
+# %% ../nbs/01_importance.ipynb #10f1688b
 def _check(estimator, sign, finetune=False):
+    "Settings must be known, and go together."
     if estimator not in ESTIMATORS:
         raise ValueError(f"unknown estimator '{estimator}'; use one of {', '.join(ESTIMATORS)}")
     if sign not in ("either", "needed"): raise ValueError(f"unknown sign '{sign}'; use either or needed")
@@ -220,6 +243,7 @@ def _check_params(params):
     raise ValueError(f"params takes a dict of name -> parameter, not {what}; "
                      "use params=target_parameters(model, 'attention'), for example")
 
+# %% ../nbs/01_importance.ipynb #acc87455
 def _rows(questions) -> list:
     "The questions as a list of rows; a clear error for what is none."
     fields = ("id", "question", "context", "options", "answer")
@@ -237,6 +261,7 @@ def _rows(questions) -> list:
             raise ValueError(f"row {i} of the questions has no {lacks[0]}; its fields must be {needed}")
     return rows
 
+# %% ../nbs/01_importance.ipynb #06ece912
 def _own(model, params, finetune) -> dict:
     "The parameters to score, each one of the model's own."
     named = dict(model.named_parameters(remove_duplicate=False))
@@ -265,7 +290,7 @@ def _scores(model, encoded, work, params, settings, meta) -> Scores:
     whole = dict(model_numel=sum(p.numel() for p in model.parameters()), fingerprint=fingerprint(model))
     return Scores(tensors, dict(meta, **how, **whole))
 
-# %% ../nbs/01_importance.ipynb #2e22478a
+# %% ../nbs/01_importance.ipynb #37a309ad
 def _choices(model, options, right, ids, ability) -> Work:
     "The loss of picking the right one of four options."
     trees = tree_fault(model) is None
@@ -280,6 +305,13 @@ def _texts(model, encoded, ids, desc) -> Work:
     def losses(group): return torch.divide(*answer_nll(model, [encoded[i] for i in group]))
     return Work(losses, [len(e.ids) for e in encoded], ids, desc)
 
+def _finetuning(finetune, n) -> dict | None:
+    "The settings of a fine-tuning on `n` questions, with defaults filled in; None if there is none."
+    if not finetune: return None
+    given = finetune if isinstance(finetune, dict) else {}
+    return dict(steps=-(-n // _PER_STEP), lr=1e-5) | given
+
+# %% ../nbs/01_importance.ipynb #e2d57e32
 def importance(
     model, tokenizer,
     questions,              # rows of a diagnostic set of one ability (`generate`, `load_questions`)
@@ -299,7 +331,7 @@ def importance(
     _check_params(params)
     questions, settings = _rows(questions), Settings(estimator, sign, budget=budget)
     if estimator == "magnitude":
-        nothing = Work(lambda: None, [], [], "magnitude")   # no gradient is needed
+        nothing = _texts(model, [], [], "magnitude")
         return _scores(model, [], nothing, params, settings, dict(ability="magnitude"))
     ability = "+".join(sorted({q.get("ability", "") for q in questions})) or "importance"
     options = [encode_options(tokenizer, q, style, chat) for q in questions]
@@ -310,13 +342,12 @@ def importance(
     gold = [Encoded(o[a].ids, 1 if loss_on == "sequence" else o[a].start) for o, a in zip(options, right)]
     if loss_on == "choice" and estimator != "wanda": work = _choices(model, options, right, ids, ability)
     else: work = _texts(model, gold, ids, ability)
-    if finetune:
-        given = finetune if isinstance(finetune, dict) else {}
-        finetune = dict(steps=-(-len(ids) // _PER_STEP), lr=1e-5) | given
+    settings = settings._replace(finetune=_finetuning(finetune, len(ids)))
     asked = dict(ability=ability, style=style, chat=chat, loss_on=loss_on)
-    meta = dict(asked, finetune=finetune, left_out=left_out)
-    return _scores(model, gold, work, params, settings._replace(finetune=finetune or None), meta)
+    meta = dict(asked, finetune=settings.finetune or finetune, left_out=left_out)
+    return _scores(model, gold, work, params, settings, meta)
 
+# %% ../nbs/01_importance.ipynb #fac87b9f
 def text_importance(
     model,
     encoded: list,          # `Encoded` texts, each with its scored part
@@ -349,7 +380,8 @@ def ordinary_text(
             doc = json.loads(line)["doc"]
             by_source.setdefault(doc["source"], {})[doc["story"]] = None
     halves = [list(s)[held_out::2] for _, s in sorted(by_source.items())]
-    turns = [s[i] for i in range(max(map(len, halves))) for s in halves if i < len(s)]
+    turns = []
+    for i in range(max(map(len, halves))): turns += [s[i] for s in halves if i < len(s)]
     if n > len(turns): raise ValueError(f"{n} passages asked for, {len(turns)} are there")
     return [" ".join(t.split()[:words]) for t in turns[:n]]
 

@@ -158,8 +158,9 @@ def _one_line(name):
     except Exception as e:   # of a library's reader: whatever it is, the file is not what it takes
         raise ValueError(f"cannot load the model '{name}': {_line(e)}") from e
 
-# %% ../nbs/10_models.ipynb #822181fd
+# %% ../nbs/10_models.ipynb #a1580ca8
 def _sha256(parts):
+    "The hash of files put together, read piece by piece."
     h = hashlib.sha256()
     for part in parts:
         with open(part, "rb") as f:
@@ -178,6 +179,7 @@ def _write_converted(name, whole, out):
     model.save_pretrained(out)
     tokenizer.save_pretrained(out)
 
+# %% ../nbs/10_models.ipynb #6b85a015
 def convert_gguf(
     *parts,              # the file, or its parts in order
     sha256: str = None,  # expected hash of the parts put together
@@ -322,7 +324,7 @@ def weight_values(model, name: str) -> torch.Tensor:
     store, key = offloaded(model, name)
     return store[key]
 
-# %% ../nbs/10_models.ipynb #8081c967
+# %% ../nbs/10_models.ipynb #ff884fa0
 class Description(NamedTuple):
     "What a model's config tells, without its weights."
     architecture: str       # class of the model
@@ -350,6 +352,7 @@ def _config(name):
     local = isinstance(source, Path) or not reach_hub(source)
     return AutoConfig.from_pretrained(source, local_files_only=local)
 
+# %% ../nbs/10_models.ipynb #ba15494a
 def _empty(config):
     "The model of a config; its weights are shapes without values, its buffers are there."
     with init_empty_weights(include_buffers=False): model = AutoModelForCausalLM.from_config(config).eval()
@@ -367,9 +370,14 @@ def _with_experts(config, most):
             if isinstance(n := getattr(part, name), int): setattr(part, name, min(n, most))
     return config
 
+# %% ../nbs/10_models.ipynb #4757e09e
 def _signature(layer):
-    return tuple((type(m).__name__, name, *(tuple(p.shape) for p in m._parameters.values() if p is not None))
-                 for name, m in layer.named_modules())
+    "What two layers of one kind have in common: their modules and the shapes in them."
+    signature = []
+    for name, m in layer.named_modules():
+        shapes = [tuple(p.shape) for p in m._parameters.values() if p is not None]
+        signature.append((type(m).__name__, name, *shapes))
+    return tuple(signature)
 
 def _shorten(model, n, which) -> dict:
     "Keep one of each kind of the `n` layers, the first (0) or the last (-1); returns which it stands for."
@@ -383,6 +391,7 @@ def _shorten(model, n, which) -> dict:
         stands_for |= {f"{name}.{i}": full for i, full in enumerate(names)}
     return stands_for
 
+# %% ../nbs/10_models.ipynb #cd5f3e8e
 def _fill(model):
     "Give every weight on the meta device values, in almost no memory: windows on a row of random numbers."
     draw = torch.Generator().manual_seed(0)
@@ -394,7 +403,7 @@ def _fill(model):
             if p.dim() == 3 and p.numel() < 4e8: values = values.contiguous()   # windows are slow here
             m._parameters[name] = nn.Parameter(values, requires_grad=False)
 
-# %% ../nbs/10_models.ipynb #2bbfef96
+# %% ../nbs/10_models.ipynb #18c3c794
 def _sizes(config, body, which, experts) -> dict:
     "Weights of each kind in `body`, told from a filled one with few layers and few experts."
     probe = _empty(_with_experts(config, experts)).base_model
@@ -408,6 +417,7 @@ def _sizes(config, body, which, experts) -> dict:
             weights[k.kind][id(p)] = p.numel()
     return {kind: sum(sizes.values()) for kind, sizes in weights.items()}
 
+# %% ../nbs/10_models.ipynb #b5926174
 def describe(
     name: str,   # an `EMBEDDED` name, a local folder, a `.gguf` file or a hub id; only its config is read
 ) -> Description:

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['STYLES', 'render', 'Encoded', 'encode', 'encode_text', 'encode_options', 'group_by_size', 'batches', 'padded',
-           'answer_nll', 'Tree', 'tree', 'tree_mask', 'tree_logits', 'logit_gap', 'tree_fault', 'option_scores',
-           'option_tokens', 'fitting', 'answer_accuracy', 'answerability', 'choose_style']
+           'answer_nll', 'Tree', 'tree', 'tree_mask', 'tree_logits', 'logit_gap', 'tree_fault', 'Picks',
+           'option_scores', 'option_tokens', 'fitting', 'answer_accuracy', 'answerability', 'choose_style']
 
 # %% ../nbs/11_prompts.ipynb #9ff85f73
 import math, random, warnings
@@ -197,7 +197,26 @@ def tree_fault(
     gap = logit_gap(got, want)
     return None if gap < 1 else f"a tree mask changes its output {gap:.2g} times as much as rounding may"
 
-# %% ../nbs/11_prompts.ipynb #cd9613e6
+# %% ../nbs/11_prompts.ipynb #b2c18ca2
+class Picks(NamedTuple):
+    "What a tree is asked: one entry for each token of each option."
+    places: list    # (row, node) whose logits predict the token
+    tokens: list    # the token
+    owner: list     # number of the option that it belongs to
+
+def _option_picks(questions, grown) -> Picks:
+    "Where in the trees the tokens of the options are predicted: a node's parent predicts it."
+    picks = Picks([], [], [])
+    for row, (options, one) in enumerate(zip(questions, grown)):
+        for i, (option, node) in enumerate(zip(options, one.ends)):
+            for token in reversed(option.ids[option.start:]):
+                node = one.parents[node]
+                picks.places.append((row, node))
+                picks.tokens.append(token)
+                picks.owner.append(row * len(options) + i)
+    return picks
+
+# %% ../nbs/11_prompts.ipynb #1b306097
 def option_scores(
     model,
     questions: list,        # per question the `Encoded` options
@@ -205,18 +224,12 @@ def option_scores(
 ) -> torch.Tensor:          # (questions, options)
     "Mean log-likelihood per token of each option, in nats."
     if not trees:
-        nll, n = answer_nll(model, [o for q in questions for o in q])
+        nll, n = answer_nll(model, sum(map(list, questions), []))
         return -(nll / n).reshape(len(questions), -1)
-    grown, picks, tokens, owner = [tree([tuple(o.ids) for o in q]) for q in questions], [], [], []
-    for row, (q, grown_one) in enumerate(zip(questions, grown)):
-        for i, (o, node) in enumerate(zip(q, grown_one.ends)):
-            for token in reversed(o.ids[o.start:]):   # a node's parent predicts it
-                node = grown_one.parents[node]
-                picks.append((row, node))
-                tokens.append(token)
-                owner.append(row * len(q) + i)
-    logp = tree_logits(model, grown, picks).float().log_softmax(-1)
-    tokens, owner = (torch.tensor(x, device=logp.device) for x in (tokens, owner))
+    grown = [tree([tuple(o.ids) for o in q]) for q in questions]
+    places, *rest = _option_picks(questions, grown)
+    logp = tree_logits(model, grown, places).float().log_softmax(-1)
+    tokens, owner = (torch.tensor(x, device=logp.device) for x in rest)
     logp, count = logp.gather(1, tokens[:, None])[:, 0], torch.bincount(owner)
     summed = torch.zeros(len(count), device=logp.device).index_add(0, owner, logp)
     return (summed / count).reshape(len(questions), -1)
