@@ -232,7 +232,7 @@ def pooled(
     if not names: raise ValueError("no importance maps to pool")
     return Scores(total.tensors, dict(total.meta, pooled=names))
 
-# %% ../nbs/02_ablation.ipynb #db3e9cf2
+# %% ../nbs/02_ablation.ipynb #3b220323
 def _check_values(values, name):
     "ValueError if something is no number, infinite or below 0: it could not be ranked."
     if not len(values): return
@@ -248,6 +248,7 @@ def _check_share(share):
     hint = f"; {share:g} % is {share / 100:g}" if isinstance(share, (int, float)) and 1 < share <= 100 else ""
     raise ValueError(f"share must be a number from 0 to 1, got {share!r}{hint}")
 
+# %% ../nbs/02_ablation.ipynb #db3e9cf2
 def _eligible(scores, protect=None, protected=None, contrast=None, share=None):
     "A function of tensor names that yields their scores in pieces, 0 where a weight does not qualify."
     own = _sum(scores) if contrast is not None else None

@@ -1,4 +1,4 @@
-"Importance: every estimator against its definition, batches, fine-tuning, what does not fit, what is not finite."
+"Importance: estimators against their definitions, batches, fine-tuning, what does not fit or is not finite."
 
 import pytest, torch
 import torch.nn.functional as F

@@ -376,7 +376,7 @@ def test_targets_that_make_no_sense():
 
 
 def test_trees_are_trusted_in_bfloat16_and_a_lost_mask_is_still_seen(monkeypatch):
-    "Rounding moves single logits of the embedded model by a quarter of a standard deviation; a mask that is ignored moves all of them."
+    "Rounding moves single logits by a quarter of a standard deviation; a mask that is ignored moves all."
     from benchmark_profiling.models import load_model
     from benchmark_profiling.prompts import tree_fault
 

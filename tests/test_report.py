@@ -1,4 +1,5 @@
 "The report and the cards: words that the numbers bear out, from stored files alone."
+
 import json
 import re
 from pathlib import Path
@@ -16,11 +17,13 @@ QUICKSTART = Path(__file__).parent.parent / "results" / "quickstart"
 
 
 @pytest.fixture(scope="module")
-def run(): return json.loads((QUICKSTART / "run.json").read_text())
+def run():
+    return json.loads((QUICKSTART / "run.json").read_text())
 
 
 @pytest.fixture(scope="module")
-def outcomes(): return pd.read_parquet(QUICKSTART / "outcomes.parquet")
+def outcomes():
+    return pd.read_parquet(QUICKSTART / "outcomes.parquet")
 
 
 def saved(folder, outcomes, run):
@@ -30,20 +33,33 @@ def saved(folder, outcomes, run):
     made = profile(outcomes, model=run["config"]["model"])
     made.save(folder)
     profile(outcomes, model=run["config"]["model"], on="score").save(folder / "accuracy")
-    for name in ("heatmap", "ribbons"): getattr(made, name)().figure.savefig(folder / f"{name}.png")
+    for name in ("heatmap", "ribbons"):
+        getattr(made, name)().figure.savefig(folder / f"{name}.png")
     return folder
 
 
-def row_of(text, ability): return next(line for line in text.splitlines() if line.startswith(f"| {ability} |"))
+def row_of(text, ability):
+    return next(line for line in text.splitlines() if line.startswith(f"| {ability} |"))
 
 
 def test_the_report_is_one_page_that_needs_no_network(tmp_path, outcomes, run):
     page = report_html(saved(tmp_path, outcomes, run))
     assert "http" not in page.replace("http://www.w3.org", "") and page.count("data:image/png") == 2
     titles = re.findall(r"<h2[^>]*>([^<]*)", page)
-    assert titles == ["What it says", "Profile", "Ribbons", "Diagnosis", "By probability of the right answer",
-                      "By right or wrong", "All cells", "Controls", "How the regions were chosen", "Do it again", "Cite",
-                      "Provenance"]
+    assert titles == [
+        "What it says",
+        "Profile",
+        "Ribbons",
+        "Diagnosis",
+        "By probability of the right answer",
+        "By right or wrong",
+        "All cells",
+        "Controls",
+        "How the regions were chosen",
+        "Do it again",
+        "Cite",
+        "Provenance",
+    ]
     assert all(f'href="#s{i}"' in page and f'id="s{i}"' in page for i in range(len(titles)))
     assert "nan" not in re.sub(r"<pre>.*?</pre>|base64,[^\"]*|Provenance", "", page, flags=re.S)
 
@@ -74,20 +90,31 @@ def test_random_regions_are_not_called_as_large_as_the_abilities(outcomes, run):
         assert "0.162 %" in text and "0.032 % to 0.256 %" in text
 
 
-@pytest.mark.parametrize("spoil, why", [
-    (lambda df: df.assign(chance=.95), "the intact model is not above chance: copa"),
-    (lambda df: df[df.item_id.isin(sorted(df.item_id.unique())[:10])], "fewer than 20 items: copa")])
+@pytest.mark.parametrize(
+    "spoil, why",
+    [
+        (lambda df: df.assign(chance=0.95), "the intact model is not above chance: copa"),
+        (lambda df: df[df.item_id.isin(sorted(df.item_id.unique())[:10])], "fewer than 20 items: copa"),
+    ],
+)
 def test_random_regions_that_cannot_be_judged_are_not_called_missing(tmp_path, outcomes, run, spoil, why):
     folder = saved(tmp_path, spoil(outcomes[outcomes.task == "copa"]), run)
     text, page = write_cards(folder)["copa"], report_html(folder)
-    for words in (text, page): assert "o random regions were measured" not in words
+    for words in (text, page):
+        assert "o random regions were measured" not in words
     assert f"5 random regions measured, but not to be judged here ({why})" in text
     assert "5 random regions were measured, but nowhere to be judged" in page
 
 
-@pytest.mark.parametrize("lo, hi, words", [
-    (-.0003, -.0001, "Perplexity does not rise (0.0 %)."), (-.02, .031, "Perplexity changes by −2.0 % to 3.1 %."),
-    (-.0001, .031, "Perplexity rises by 0.0 % to 3.1 %."), (.031, .031, "Perplexity rises by 3.1 %.")])
+@pytest.mark.parametrize(
+    "lo, hi, words",
+    [
+        (-0.0003, -0.0001, "Perplexity does not rise (0.0 %)."),
+        (-0.02, 0.031, "Perplexity changes by −2.0 % to 3.1 %."),
+        (-0.0001, 0.031, "Perplexity rises by 0.0 % to 3.1 %."),
+        (0.031, 0.031, "Perplexity rises by 3.1 %."),
+    ],
+)
 def test_no_negative_zero(run, lo, hi, words):
     rows = [dict(ability=a, k=k, rise=rise) for (a, k), rise in zip(run["k"].items(), [lo, hi] * 5)]
     assert words in region_words(run | {"calibration": rows})
@@ -95,15 +122,20 @@ def test_no_negative_zero(run, lo, hi, words):
 
 def test_the_share_of_protected_weights_is_that_of_the_run(run):
     assert "less the top 5 % for ordinary text" in region_words(run)
-    assert "less the top 2 % for" in region_words(run | {"config": run["config"] | {"protected": .02}})
+    assert "less the top 2 % for" in region_words(run | {"config": run["config"] | {"protected": 0.02}})
 
 
 def test_unions_are_known_by_their_kind():
-    frame = pd.DataFrame(dict(ability=["a", "b", "both"], benchmark="toy", ais=[.1, .2, .25], lo=0., hi=.4))
-    facts = {"a": dict(kind=StateKind.ABILITY, ability="a"), "b": dict(kind=StateKind.ABILITY, ability="b"),
-             "both": dict(kind=StateKind.UNION, ability="a+b")}
+    frame = pd.DataFrame(
+        dict(ability=["a", "b", "both"], benchmark="toy", ais=[0.1, 0.2, 0.25], lo=0.0, hi=0.4)
+    )
+    facts = {
+        "a": dict(kind=StateKind.ABILITY, ability="a"),
+        "b": dict(kind=StateKind.ABILITY, ability="b"),
+        "both": dict(kind=StateKind.UNION, ability="a+b"),
+    }
     found = interference(frame, facts)
-    assert found.union.tolist() == ["a + b"] and found["joint less sum"].item() == pytest.approx(-.05)
+    assert found.union.tolist() == ["a + b"] and found["joint less sum"].item() == pytest.approx(-0.05)
 
 
 def test_a_profile_is_loaded_with_the_kinds_that_the_run_wrote(tmp_path, outcomes, run):

@@ -641,7 +641,8 @@ def test_values_come_back_as_they_went(value):
         (
             "class Pair:\n    def __init__(self, a, b): self.a, self.b = a, b\n"
             "def total(pairs): return sum(p.a * p.b for p in pairs)",
-            "assert total([Pair(2, 3), Pair(4, 5)]) == 26\nassert Pair(1, 2).b == 2 and isinstance(Pair(1, 2), Pair)",
+            "assert total([Pair(2, 3), Pair(4, 5)]) == 26\n"
+            "assert Pair(1, 2).b == 2 and isinstance(Pair(1, 2), Pair)",
         ),
         (
             "class Node:\n    def __init__(s, v): s.v = v\n    left = right = None\n"
@@ -673,7 +674,8 @@ def test_values_come_back_as_they_went(value):
         ),
         (
             "class Odd(ValueError): pass\ndef half(n):\n    if n % 2: raise Odd('odd', n)\n    return n // 2",
-            "try: half(3)\nexcept ValueError as e: assert e.args == ('odd', 3) and type(e).__name__ == 'Odd'\n"
+            "try: half(3)\n"
+            "except ValueError as e: assert e.args == ('odd', 3) and type(e).__name__ == 'Odd'\n"
             "else: assert False",
         ),
         ("def sum(a, b): return a * b", "assert sum(10, 15) == 150"),
@@ -684,7 +686,8 @@ def test_values_come_back_as_they_went(value):
         ),
         ("import numpy as np\ndef mean(x): return np.mean(x)", "assert abs(mean([1, 2]) - 1.5) < 1e-9"),
         (
-            "import collections\nPoint = collections.namedtuple('Point', 'x y')\ndef at(): return Point(1, 2)",
+            "import collections\nPoint = collections.namedtuple('Point', 'x y')\n"
+            "def at(): return Point(1, 2)",
             "assert at() == (1, 2)",
         ),
         (

@@ -708,7 +708,10 @@ def test_command_with_little_data(tables):
         (lambda s, p: (s.assign(up=s.up.where(s.up.rank() < 4)), p), "3 models have a score on 'up'"),
         (lambda s, p: (s.T, p), "models in columns"),
         (lambda s, p: (p, s), "did you swap --scores and --perplexity?"),
-        (lambda s, p: (s.assign(up="51%"), p), "s.csv: the column 'up' is not made of numbers: 'm0' has '51%'"),
+        (
+            lambda s, p: (s.assign(up="51%"), p),
+            "s.csv: the column 'up' is not made of numbers: 'm0' has '51%'",
+        ),
         (lambda s, p: (s.assign(up=np.inf), p), "the score of 'm0' on 'up' is infinite"),
         (lambda s, p: (s.assign(up=np.nan), p), "no model has a score on 'up'"),
         (lambda s, p: (s.assign(family=s.index), p), "every model is alone in its family"),

@@ -139,7 +139,8 @@ def test_every_link_and_anchor_resolves(visits, address):
 
 
 READING_ORDER = """Guides use_it.html story datagen.html importance.html ablation.html ais.html findings.html
-Models models.html Runs run.html Questions Checks Workshop Reference api.html glossary.html citation.html""".split()
+Models models.html Runs run.html Questions Checks Workshop Reference
+api.html glossary.html citation.html""".split()
 
 
 def test_story_and_plumbing_stand_apart_in_reading_order(site):
