@@ -2,7 +2,6 @@
 
 import json
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -139,7 +138,12 @@ def test_a_cell_that_was_being_computed_is_stopped_and_not_only_missing(tmp_path
     "The process that began it is gone: its lock is free, and no error lies there."
     cells = [dict(state="intact", task="piqa", cell=key) for key in "ab"]
     (tmp_path / "grid.json").write_text(json.dumps(dict(store="store", cells=cells)))
-    (tmp_path / "events.jsonl").write_text(json.dumps(dict(event="started", pid=1, cell="a")) + "\n")
+    (tmp_path / "events.jsonl").write_text(
+        json.dumps(
+            dict(time="2026-01-01T00:00:00Z", event="started", pid=1, cell="a", state="intact", task="piqa")
+        )
+        + "\n"
+    )
     assert status(tmp_path).status.tolist() == ["stopped", "missing"]
 
 
@@ -473,7 +477,15 @@ def test_a_model_that_cannot_be_had_leaves_the_numbers_of_the_config(tmp_path, m
 def test_the_memory_of_a_plan_is_what_the_process_takes(undisturbed, tiny_folder, tmp_path):
     "Libraries, logits and what a backward pass keeps are counted, not only weights and maps."
     plan = run_profile(load_config(undisturbed[0] / "config.yaml"), tmp_path / "run", dry_run=True)
-    taken = 1024 * resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss  # the largest of the commands above
+    code = (
+        "import resource, subprocess, sys\n"
+        "subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL)\n"
+        "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
+    )
+    command = [Path(sys.executable).with_name("bprof"), "run", undisturbed[0] / "config.yaml"]
+    command += ["--out", tmp_path / "run", "--store", tmp_path / "store"]
+    done = subprocess.run([sys.executable, "-c", code, *command], capture_output=True, text=True, check=True)
+    taken = 1024 * int(done.stdout.split()[-1])  # of this one command
     assert 0.7 < plan.peak / taken < 1.6
 
 
