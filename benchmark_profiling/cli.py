@@ -24,11 +24,7 @@ from .config import default_folder, known_abilities, load_config, make_config
 from .errors import plainly
 from .store import save_cell, write_file
 
-# %% ../nbs/26_cli.ipynb #74cd35d1
-app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
-                  help="Which cognitive abilities does an LLM benchmark score rest on?",
-                  epilog=f"The abilities: {', '.join(ABILITY_KEYS)}.")
-
+# %% ../nbs/26_cli.ipynb #ea4f7679
 def at_home(value):
     "A path, or several, with ~ as the home folder; a shell leaves it as it is in --out=~/runs."
     if isinstance(value, list): return [at_home(one) for one in value]
@@ -39,6 +35,11 @@ def refuse_empty(args: list[str]):
     empty = [a.strip("=") for a in args if a.startswith("--") and a.endswith("=")]
     empty += [before for before, a in zip(["the first argument", *args], args) if not a.strip()]
     if empty: raise ValueError(f"{empty[0]} is given, but empty; is a variable of the shell not set?")
+
+# %% ../nbs/26_cli.ipynb #9f9718e4
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
+                  help="Which cognitive abilities does an LLM benchmark score rest on?",
+                  epilog=f"The abilities: {', '.join(ABILITY_KEYS)}.")
 
 class Verb(TyperCommand):
     "A command that ends in one line where something is wrong."
@@ -59,6 +60,7 @@ def verb(
     "Make a function a command, with an example in its help."
     return app.command(name, cls=Verb, epilog=f"Example: bprof {example}" + more)
 
+# %% ../nbs/26_cli.ipynb #fb5c10e0
 def _version(wanted: bool):
     if not wanted: return
     print(f"bprof {__version__}")

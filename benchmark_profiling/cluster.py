@@ -16,10 +16,11 @@ import torch
 from fastcore.basics import patch
 
 # %% ../nbs/23_cluster.ipynb #b4c310d4
+from .abilities import counted
 from .grid import Cell, Grid, Scorer
 from .models import load_model, weights_hash
 from .states import StateKind
-from .status import count, log
+from .status import log
 
 # %% ../nbs/23_cluster.ipynb #8ec34edf
 class Given(NamedTuple):
@@ -95,7 +96,7 @@ class Share(NamedTuple):
 
     def __str__(self):
         takes = ", ".join(f"{v:g} {k[4:-1].upper()}" for k, v in self.each.items() if k.startswith("num"))
-        return f"{count(self.workers, 'Ray worker')}, each with {takes}"
+        return f"{counted(self.workers, 'Ray worker')}, each with {takes}"
 
 def share_out(have: dict, nodes: int, workers: int | None, address: str | None) -> Share:
     "How a cluster that has these resources is shared out."
@@ -241,7 +242,7 @@ def evaluate_on_ray(
         for state in grid.states:
             if state.kind is StateKind.RANDOM: state.make_region()
         subject.release()      # the workers need the room; random regions were drawn while the model was here
-        log.info(f"{share} and {count(threads, 'thread')}")
+        log.info(f"{share} and {counted(threads, 'thread')}")
         about = run.config.model, subject.dtype, device, subject.weights, ray.put(run.tasks()), threads
         actor = ray.remote(max_restarts=0, **share.each)(Worker)
         queue = Queue(ray, grid, hire=partial(actor.remote, *about))

@@ -16,7 +16,8 @@ from scipy import stats
 
 from .intervals import bh, influence, is_binary, t_test
 from .outcomes import score_table
-from .words import counted, interval_words, label, percent, signed
+from .abilities import counted
+from .words import interval_words, label, percent, signed
 
 # %% ../nbs/29_comparison.ipynb #bc42c016
 MIN_CELLS = 10  # luck alone reaches ±1 with four cells, ±0.65 with ten

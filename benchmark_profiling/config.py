@@ -159,7 +159,7 @@ class Config(BaseModel):
     ks: Fractions = Field([], description="k sweep: also the states ability@k, prefixes of one ranking")
     unions: Unions = Field([], description="also the states a+b: groups of abilities, or pairs for every two")
     controls: int = Field(5, ge=0,
-        description="random regions with the same number of weights in each tensor")
+        description="random regions with as many weights in each tensor as the abilities' regions on average")
     repeat_intact: bool = Field(False,
         description="noise floor: evaluate the intact model twice, batched differently")
     seed: int = Field(0, ge=0, le=MOST_SEED, description="of questions, items and controls")

@@ -19,12 +19,13 @@ import pandas as pd
 from fastcore.basics import patch
 
 # %% ../nbs/27_grid.ipynb #0b42cc48
+from .abilities import counted
 from .ablation import Region, ablated, random_like
 from .config import Config
 from .evaluation import PackedLM, evaluate
 from .regions import Chosen, Subject
 from .states import State, StateKind
-from .status import Journal, count, log
+from .status import Journal, log
 from .store import (COLUMNS, FORMAT, held, key_of, read_cell, save_cell, set_aside,
                                        write_file)
 from .tasks import load_tasks, main_metric, quiet
@@ -216,8 +217,8 @@ class Grid:
     def missing(self) -> list[Cell]: return [c for c in self.cells if self.outcomes(c) is None]
 
     def __repr__(self):
-        size = count(len(self.states), "state") + " × " + count(len(self.benchmarks), "benchmark")
-        return f"{size} = {count(len(self.cells), 'cell')}"
+        size = counted(len(self.states), "state") + " × " + counted(len(self.benchmarks), "benchmark")
+        return f"{size} = {counted(len(self.cells), 'cell')}"
 
 # %% ../nbs/27_grid.ipynb #456df230
 @patch

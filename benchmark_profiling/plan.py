@@ -21,13 +21,13 @@ from fastcore.basics import patch
 from transformers import AutoConfig
 
 # %% ../nbs/28_plan.ipynb #4fba29b7
+from .abilities import counted
 from .config import Config, items_of
 from .grid import cell_of, name_states
 from .importance import encode_options
 from .models import EMBEDDED, describe, input_device, target_parameters
 from .regions import MAX_K
 from .states import StateKind
-from .status import count
 from .store import DiskFull, in_bytes
 
 # %% ../nbs/28_plan.ipynb #96fcdd0e
@@ -243,7 +243,7 @@ def _lines(plan: Plan) -> list[str]:
     "A plan in words, without what is not known."
     p = plan
     items = ", ".join(f"{name} {n:,}" if n < float("inf") else f"{name} all" for name, n in p.items.items())
-    size = f"{count(p.states, 'state')} × {count(len(p.items), 'benchmark')} = {count(p.cells, 'cell')}"
+    size = f"{counted(p.states, 'state')} × {counted(len(p.items), 'benchmark')} = {counted(p.cells, 'cell')}"
     lines = [f"{size}, {p.cells - p.todo} already there, {p.todo} to compute", f"items: {items}"]
     if p.regions_there: lines.append("regions: already there")
     elif p.region_minutes is None: lines.append("regions: to be made")

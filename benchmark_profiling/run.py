@@ -18,9 +18,10 @@ import yaml
 from fastcore.basics import patch
 
 # %% ../nbs/22_run.ipynb #1e4b47ea
+from .abilities import counted
 from .config import ABILITY_KEYS, Config, check_folder, load_config, make_config
 from .states import State, StateKind
-from .status import Journal, count, events, log, status, time_left
+from .status import Journal, events, log, status, time_left
 from .store import read_cell, read_json, save_cell, write_file
 
 # %% ../nbs/22_run.ipynb #4aac3898
